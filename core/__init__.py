@@ -1,0 +1,1 @@
+"""The product: data, training, composition, serving and judgement. Knows no web framework."""

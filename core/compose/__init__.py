@@ -1,0 +1,1 @@
+"""Compositions: several adapters that answer as one."""

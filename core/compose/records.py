@@ -1,0 +1,60 @@
+"""What a composition is, and its saved, versioned form."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Method(StrEnum):
+    """How the adapters of a composition act together."""
+
+    ADDITIVE = "additive"
+
+
+class Term(BaseModel):
+    """One adapter with its weight. Weights are used as given; negative and zero are legal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    adapter: str = Field(min_length=1, max_length=200, description="Adapter id, or its name for the newest version.")
+    weight: float = Field(1.0, ge=-8.0, le=8.0)
+
+    @field_validator("weight")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError("a weight is a finite number")
+        return value
+
+
+class CompositionSpec(BaseModel):
+    """W' = W + Σ weight·ΔW. No terms: the base alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = Method.ADDITIVE
+    terms: tuple[Term, ...] = Field(default=(), max_length=16)
+    normalize: bool = Field(False, description="Divide the weights by their sum first.")
+
+    @model_validator(mode="after")
+    def _summable(self) -> "CompositionSpec":
+        if self.normalize and self.terms and abs(sum(term.weight for term in self.terms)) < 1e-6:
+            raise ValueError("weights that sum to zero cannot be normalized")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """A named composition of a tenant. Saving again makes the next version; old ones stay."""
+
+    id: str
+    tenant_id: str
+    name: str
+    version: int
+    description: str
+    spec: CompositionSpec
+    created_by: str
+    created_at: datetime

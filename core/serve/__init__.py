@@ -1,0 +1,1 @@
+"""One request: tenant, composition, generation, records."""

@@ -1,0 +1,1 @@
+"""Database engine and sessions, all tables, migrations, and atomic files."""

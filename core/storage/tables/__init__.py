@@ -1,0 +1,30 @@
+"""All tables. Only stores (and migrations) import from here."""
+
+from core.storage.tables.adapters import AdapterRow
+from core.storage.tables.base import Base
+from core.storage.tables.compositions import FederationRow
+from core.storage.tables.datasets import DatasetRow
+from core.storage.tables.jobs import JobPointRow, JobRow
+from core.storage.tables.tenants import (
+    ApiKeyRow,
+    AuditRow,
+    SignInLinkRow,
+    TenantRow,
+    UserRow,
+    WebSessionRow,
+)
+
+__all__ = [
+    "AdapterRow",
+    "ApiKeyRow",
+    "AuditRow",
+    "Base",
+    "DatasetRow",
+    "FederationRow",
+    "JobPointRow",
+    "JobRow",
+    "SignInLinkRow",
+    "TenantRow",
+    "UserRow",
+    "WebSessionRow",
+]

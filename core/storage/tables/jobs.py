@@ -1,0 +1,49 @@
+"""Jobs and the points of their curves."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Double, ForeignKey, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.storage.tables.base import Base, Document, Id, Name, UtcDateTime
+
+
+class JobRow(Base):
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(Name)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    spec: Mapped[dict[str, Any]] = mapped_column(Document)
+    stage: Mapped[str] = mapped_column(String(64))
+    step: Mapped[int] = mapped_column(Integer)
+    total_steps: Mapped[int] = mapped_column(Integer)
+    eta_s: Mapped[float | None] = mapped_column(Double)
+    attempt: Mapped[int] = mapped_column(Integer)
+    fence: Mapped[str] = mapped_column(Id)
+    cancel_requested: Mapped[bool] = mapped_column()
+    submitted_by: Mapped[str] = mapped_column(Name)
+    result: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    error_what: Mapped[str | None] = mapped_column(Text)
+    error_why: Mapped[str | None] = mapped_column(Text)
+    error_next: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobPointRow(Base):
+    """One reading of a training curve. (job, step) is unique: a resumed run overwrites what it repeats."""
+
+    __tablename__ = "job_points"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    loss: Mapped[float | None] = mapped_column(Double)
+    validation_loss: Mapped[float | None] = mapped_column(Double)
+    learning_rate: Mapped[float | None] = mapped_column(Double)
+    grad_norm: Mapped[float | None] = mapped_column(Double)
+    tokens_per_s: Mapped[float | None] = mapped_column(Double)

@@ -1,0 +1,1 @@
+"""Tenants, users, roles, API keys, sign-in and the audit log."""
