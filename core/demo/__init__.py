@@ -1,0 +1,1 @@
+"""Seeded generators of simulated retail media: fictitious retailers, corpora, data sets and traffic."""

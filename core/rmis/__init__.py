@@ -1,0 +1,1 @@
+"""RMIS: the one retail-media schema that every retailer file is harmonized into."""
