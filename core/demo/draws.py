@@ -1,4 +1,4 @@
-"""Draw one simulated record: the neutral truth in RMIS words, and the same thing as the retailer writes it."""
+"""Draw one simulated record: the truth in RMIS words, and the same thing as the retailer writes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,27 @@ from core.rmis.vocabularies import TransformOp
 FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
 DAYS = 730
 
-ADJECTIVES = (
-    "organic fresh dark light mini large soft crisp sweet salted gentle rapid bright natural classic family travel"
-    " vegan gluten-free sparkling frozen ground whole smooth spicy warm cool daily winter summer"
-).split()
-PRODUCTS = (
-    "coffee tea oats pasta soap shampoo towel candle cereal yoghurt juice water cheese bread chips crackers sauce"
-    " honey razor diapers detergent sponge batteries lamp socks mug kettle blender toothpaste lotion wipes rice"
-    " beans nuts chocolate cookies granola butter milk soup"
-).split()
-BRANDS = (
-    "Larkfield Ostera Brindle Quillon Marrow Tessaly Fennick Holloway Pomelia Runeberg Saffra Windle".split()
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ADJECTIVES = _words(
+    "organic fresh dark light mini large soft crisp sweet salted gentle rapid bright natural classic family"
+    " travel vegan gluten-free sparkling frozen ground whole smooth spicy warm cool daily winter summer"
+)
+PRODUCTS = _words(
+    "coffee tea oats pasta soap shampoo towel candle cereal yoghurt juice water cheese bread chips crackers"
+    " sauce honey razor diapers detergent sponge batteries lamp socks mug kettle blender toothpaste lotion"
+    " wipes rice beans nuts chocolate cookies granola butter milk soup"
+)
+BRANDS = _words(
+    "Larkfield Ostera Brindle Quillon Marrow Tessaly Fennick Holloway Pomelia Runeberg Saffra Windle"
 )
 CURRENCIES = ("USD", "EUR", "GBP", "CAD", "AUD", "JPY", "PLN", "SEK", "MXN", "BRL")
 PAGE_TYPES = ("home", "search", "category", "product", "cart", "checkout")
 
-# The largest count or money amount (in hundredths) of a column; amounts are drawn evenly over orders of magnitude.
+# The largest count, or money amount in hundredths, that a column shows.
 LARGEST = {
     "impressions": 99999,
     "viewable_impressions": 80000,
@@ -49,7 +54,7 @@ LARGEST = {
 
 @dataclass(frozen=True, slots=True)
 class DrawnRecord:
-    """One simulated record. `raw` maps source column -> value as written in the file; `rmis` is the flat RMIS row."""
+    """One simulated record: `raw` maps source column to value as written; `rmis` is the flat RMIS row."""
 
     raw: dict[str, Scalar]
     rmis: dict[str, Scalar]

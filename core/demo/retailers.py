@@ -1,7 +1,7 @@
 """Fictitious retailers: how each writes what RMIS says, and the five that adapters are tested on.
 
-Everything here is invented. The five test retailers differ in field names, units, clocks, code tables and file
-shape; their names and private words never appear in the corpus of the shipped base model.
+Everything here is invented. The five test retailers differ in field names, units, clocks, code tables and
+file shape; their names and private words never appear in the corpus of the shipped base model.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from core.rmis.vocabularies import TransformOp
 
-type Scalar = str | int | float
-type Pairs = tuple[tuple[str, Scalar], ...]
+Scalar = str | int | float
+Pairs = tuple[tuple[str, Scalar], ...]
 
 
 class FileShape(StrEnum):
@@ -26,8 +26,8 @@ class SourceColumn:
     """One column of a retailer's file.
 
     `name` is a dotted path in a nested file. `target` is the RMIS column, or "" for a column that is dropped.
-    `by` is the divisor of a money column; `codes` are (source value, RMIS value) pairs of an enum; `digits` and
-    `prefix` shape identifiers. A `held_out` column never occurs in training rows.
+    `by` is the divisor of a money column; `codes` are (source value, RMIS value) pairs of an enum;
+    `digits` and `prefix` shape identifiers. A `held_out` column never occurs in training rows.
     """
 
     name: str
@@ -46,8 +46,9 @@ class SourceColumn:
 class RetailerSpec:
     """One fictitious retailer's report.
 
-    `time_format` is `iso_offset`, `iso_z`, `epoch_ms` (midnight UTC of a day) or a strptime pattern in `timezone`
-    (IANA, without daylight saving). `grain` is event or day. `constants` are RMIS values that the file never says.
+    `time_format` is `iso_offset`, `iso_z`, `epoch_ms` (midnight UTC of a day) or a strptime pattern in
+    `timezone` (IANA, without daylight saving). `grain` is event or day. `constants` are RMIS values that
+    the file never says.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """The fact columns of RMIS §1 as typed definitions, and the check of one flat record against them."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ FACT_COLUMNS: tuple[FactColumn, ...] = (
     *_columns(
         FactGroup.PAYER,
         FactType.TEXT,
-        "advertiser_name campaign_name campaign_status ad_group_name creative_name creative_type creative_size",
+        "advertiser_name campaign_name campaign_status ad_group_name creative_name creative_type"
+        " creative_size",
     ),
     *_columns(FactGroup.PRODUCT, FactType.IDENTIFIER, "product_id sku upc"),
     *_columns(FactGroup.PRODUCT, FactType.TEXT, "product_name brand category"),
@@ -104,8 +106,8 @@ FACT_COLUMNS: tuple[FactColumn, ...] = (
     *_columns(
         FactGroup.DERIVED,
         FactType.NUMBER,
-        "derived.ctr derived.cpc derived.cpm derived.cpa derived.cvr derived.roas derived.acos derived.ntb_rate"
-        " derived.viewability_rate derived.measurability",
+        "derived.ctr derived.cpc derived.cpm derived.cpa derived.cvr derived.roas derived.acos"
+        " derived.ntb_rate derived.viewability_rate derived.measurability",
     ),
     *_columns(FactGroup.GOVERNANCE, FactType.BOOLEAN, "suppressed ivt_filtered"),
 )
@@ -117,7 +119,7 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 def fact_column(name: str) -> FactColumn | None:
-    """The column of that name; `cost_component.<part>` is a number of its own for every part; None if unknown."""
+    """The column of that name, or None; `cost_component.<part>` is a number of its own for every part."""
     known = FACT_BY_NAME.get(name)
     if known is None and name.startswith("cost_component.") and len(name) > len("cost_component."):
         return FactColumn(name, FactGroup.MONEY, FactType.NUMBER)
@@ -168,7 +170,7 @@ def _problem_of(column: FactColumn, value: object) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_whole(value: object) -> bool:
