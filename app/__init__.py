@@ -1,0 +1,1 @@
+"""Delivery and wiring: the only place that knows Streamlit, FastAPI and argv."""
