@@ -1,0 +1,215 @@
+"""The generated pretraining corpus of the shipped base model: seeded, endless, and free of every test retailer.
+
+Document `i` is a function of (seed, i) alone, so that an interrupted run continues where it stopped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from random import Random
+
+from core.demo import objectives, tones
+from core.demo.draws import (
+    DAYS,
+    FIRST_DAY,
+    draw_amount,
+    draw_digits,
+    draw_record,
+    draw_text,
+    draw_value,
+    write_time,
+)
+from core.demo.invented import invent_name, invent_retailer, opaque_codes
+from core.demo.prompts import (
+    Message,
+    chat,
+    column_answer,
+    column_prompt,
+    fields_answer,
+    fields_prompt,
+    record_prompt,
+    write_rmis,
+)
+from core.demo.retailers import RetailerSpec, Scalar, SourceColumn
+from core.rmis.vocabularies import TransformOp
+
+CORPUS_SEED = 20_261_101
+OPAQUE_RETAILERS = 128
+SYSTEM = "You harmonize retail media data into RMIS."
+
+#: Kind of document -> its share of the documents.
+MIXTURE: tuple[tuple[str, int], ...] = (
+    ("known_record", 22),
+    ("known_part", 26),
+    ("fresh_record", 14),
+    ("hinted_record", 8),
+    ("code_table", 5),
+    ("column", 8),
+    ("fields", 3),
+    ("drill", 8),
+    ("objective", 4),
+    ("copywriting", 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """An endless stream of conversations; `known` are the opaque retailers that recur in it."""
+
+    seed: int
+    known: tuple[RetailerSpec, ...]
+
+    def documents(self, start: int = 0) -> Iterator[list[Message]]:
+        """Conversations number `start`, `start` + 1, … without end."""
+        index = start
+        while True:
+            yield self.document(index)
+            index += 1
+
+    def document(self, index: int) -> list[Message]:
+        rng = Random(f"{self.seed}:{index}")
+        kinds, shares = zip(*MIXTURE, strict=True)
+        kind = rng.choices(kinds, shares)[0]
+        prompt, answer = self._write(kind, rng)
+        system = SYSTEM if rng.random() < 0.05 else ""
+        return chat(prompt, answer, system)
+
+    def _write(self, kind: str, rng: Random) -> tuple[str, str]:
+        match kind:
+            case "known_record":
+                return _record(rng.choice(self.known), rng)
+            case "known_part":
+                return _part(rng.choice(self.known), rng)
+            case "fresh_record":
+                return _fresh_record(rng)
+            case "hinted_record":
+                return _hinted_record(rng)
+            case "code_table":
+                return _code_table(rng)
+            case "column":
+                return _column(rng.choice(self.known) if rng.random() < 0.7 else _natural(rng), rng)
+            case "fields":
+                return _fields(rng.choice(self.known) if rng.random() < 0.7 else _natural(rng), rng)
+            case "drill":
+                return _drill(rng)
+            case "objective":
+                return objectives.draw_objective(rng)
+        return tones.draw_copy(rng)
+
+
+@lru_cache(maxsize=4)
+def base_corpus(seed: int = CORPUS_SEED) -> Corpus:
+    """The corpus of that seed, with its recurring opaque retailers."""
+    rng = Random(f"{seed}:retailers")
+    return Corpus(seed, tuple(invent_retailer(rng, opaque=True) for _ in range(OPAQUE_RETAILERS)))
+
+
+def _natural(rng: Random) -> RetailerSpec:
+    return invent_retailer(rng, opaque=False)
+
+
+def _record(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
+    drawn = draw_record(spec, rng)
+    return record_prompt(spec, drawn.raw), write_rmis(drawn.rmis)
+
+
+def _part(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
+    """One to three columns of a known retailer; half of the time a code column is among them."""
+    columns = rng.sample(spec.columns, rng.randint(1, 3))
+    codes = [column for column in spec.columns if column.codes]
+    if rng.random() < 0.6 and codes:
+        chosen = rng.choice(codes)
+        columns = [chosen, *(column for column in columns[:2] if column is not chosen)]
+        columns.sort(key=spec.columns.index)
+    else:
+        columns.sort(key=spec.columns.index)
+    drawn = draw_record(spec, rng, columns, constants=False)
+    return record_prompt(spec, drawn.raw), write_rmis(drawn.rmis)
+
+
+def _fresh_record(rng: Random) -> tuple[str, str]:
+    """A record of a retailer that never recurs: guessable names, and hints for what cannot be guessed."""
+    spec = _natural(rng)
+    hints = []
+    if spec.time_format.startswith("%"):
+        hints.append(f"time={spec.time_format} tz={spec.timezone}")
+    if spec.constants:
+        hints.append(f"currency={spec.currency}")
+    drawn = draw_record(spec, rng)
+    return record_prompt(spec, drawn.raw, "; ".join(hints)), write_rmis(drawn.rmis)
+
+
+def _hinted_record(rng: Random) -> tuple[str, str]:
+    """A record whose private words and code tables all stand in the prompt."""
+    spec = invent_retailer(rng, opaque=True)
+    columns = sorted(rng.sample(spec.columns, rng.randint(2, 5)), key=spec.columns.index)
+    hints = "; ".join(f"{column.name.split('.')[-1]}: {_hint(spec, column)}" for column in columns)
+    drawn = draw_record(spec, rng, columns, constants=False)
+    return record_prompt(spec, drawn.raw, hints), write_rmis(drawn.rmis)
+
+
+def _hint(spec: RetailerSpec, column: SourceColumn) -> str:
+    match column.op:
+        case TransformOp.TO_UTC:
+            zoned = spec.time_format.startswith("%")
+            return f"ts {spec.time_format} {spec.timezone}" if zoned else f"ts {spec.time_format}"
+        case TransformOp.DIVIDE:
+            return f"{column.target}/{column.by}"
+        case TransformOp.ENUM_MAP:
+            table = " ".join(f"{code}={word}" for code, word in column.codes)
+            return f"{column.target} {table}"
+    return column.target
+
+
+def _code_table(rng: Random) -> tuple[str, str]:
+    """A code table in the prompt, and one or all of its codes asked."""
+    target = rng.choice(("placement_type", "placement_type", "event_type", "device", "cost_model"))
+    codes = opaque_codes(rng, target)
+    table = ", ".join(f"{code}={word}" for code, word in codes)
+    code, word = rng.choice(codes)
+    return f"Look up: {code}\n{table}", write_rmis({target: word})
+
+
+def _column(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
+    column = rng.choice(spec.columns)
+    values: list[Scalar] = []
+    for _ in range(6):
+        value = draw_value(spec, column, rng)[0]
+        if value not in values and len(values) < 3:
+            values.append(value)
+    return column_prompt(spec, column, values), column_answer(spec, column, values)
+
+
+def _fields(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
+    columns = sorted(rng.sample(spec.columns, min(len(spec.columns), 6)), key=spec.columns.index)
+    return fields_prompt(spec, columns), fields_answer(columns)
+
+
+def _drill(rng: Random) -> tuple[str, str]:
+    """One small skill alone: copying, units of money, clocks."""
+    match rng.randrange(5):
+        case 0:
+            text = draw_digits(rng, rng.randint(4, 18))
+            return f"Copy: {text}", text
+        case 1:
+            text = " ".join(
+                (draw_digits(rng, rng.randint(3, 10)), draw_text("keyword", rng), invent_name(rng))
+            )
+            return f"Copy: {text}", text
+        case 2:
+            hundredths, by = draw_amount(rng, 9_999_999), rng.choice((100, 1_000_000))
+            return f"Divide: {hundredths * (by // 100)} by {by}", f"{hundredths / 100:.2f}"
+        case 3:
+            day = FIRST_DAY + timedelta(days=rng.randrange(DAYS))
+            return f"UTC: epoch_ms {int(day.timestamp()) * 1000}", f"{day:%Y-%m-%dT%H:%M:%SZ}"
+    return _clock_drill(rng)
+
+
+def _clock_drill(rng: Random) -> tuple[str, str]:
+    spec = _natural(rng)
+    while not spec.time_format.startswith("%"):
+        spec = _natural(rng)
+    moment = FIRST_DAY + timedelta(days=rng.randrange(DAYS), minutes=rng.randrange(1440))
+    question = f"UTC: {write_time(spec, moment)} {spec.time_format} {spec.timezone}"
+    return question, f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,301 @@
+"""Procedural retailers for the corpus: in-family ones with guessable words, opaque ones with private words.
+
+All are drawn from a seed and avoid every private word of the test and development retailers.
+"""
+
+from random import Random
+
+from core.demo.development import DEVELOPMENT_RETAILERS
+from core.demo.retailers import TEST_RETAILERS, FileShape, Pairs, RetailerSpec, SourceColumn, private_words
+from core.rmis.facts import FactType, fact_column
+from core.rmis.vocabularies import TransformOp
+
+RESERVED = frozenset(
+    word for spec in (*TEST_RETAILERS, *DEVELOPMENT_RETAILERS) for word in private_words(spec)
+)
+
+#: Zones without daylight saving: a local time there is a fixed shift from UTC.
+ZONES = (
+    "Asia/Tokyo Asia/Singapore Asia/Bangkok Asia/Dubai Africa/Nairobi Africa/Johannesburg Africa/Lagos UTC"
+    " America/Argentina/Buenos_Aires America/Puerto_Rico America/Bogota America/Costa_Rica America/Phoenix"
+    " Asia/Kolkata Asia/Dhaka Asia/Karachi"
+).split(" ")
+
+NATURAL: dict[str, str] = {
+    "ts": "timestamp event_time time datetime occurred_at log_time date_time ts created_at report_time",
+    "event_type": "event_type event action interaction event_name type activity",
+    "placement_type": "placement_type placement ad_placement ad_type slot_type ad_format product_type surface",
+    "device": "device device_type platform client_device",
+    "cost_model": "cost_model pricing billing_type buy_type price_model",
+    "match_type": "match_type keyword_match match matching",
+    "channel": "channel media_channel site_type",
+    "campaign_id": "campaign_id campaign cid campaign_key cmp_id camp_id campaign_no",
+    "ad_group_id": "ad_group_id adgroup ag_id group_id adgroup_id line_item_id",
+    "creative_id": "creative_id creative cr_id ad_id banner_id",
+    "keyword_id": "keyword_id kw_id keyword_key",
+    "order_id": "order_id order order_no transaction_id",
+    "advertiser_id": "advertiser_id advertiser vendor_id supplier_id",
+    "product_id": "product_id item_id product item article_id",
+    "sku": "sku item_sku product_sku sku_id sku_code",
+    "upc": "upc gtin ean barcode",
+    "keyword": "keyword kw bid_keyword",
+    "search_term": "search_term query search_query term",
+    "brand": "brand brand_name product_brand",
+    "page_type": "page_type page page_name",
+    "currency": "currency currency_code curr",
+    "impressions": "impressions imps views_served ad_impressions impr shown_count",
+    "viewable_impressions": "viewable_impressions viewable_imps in_view",
+    "clicks": "clicks click_count ad_clicks clk total_clicks",
+    "add_to_cart": "add_to_cart atc cart_adds",
+    "video_views": "video_views vid_views views_video",
+    "page_views": "page_views pv pageviews",
+    "cost": "cost spend ad_spend media_cost amount_spent charge total_spend",
+    "bid": "bid bid_amount max_bid",
+    "price": "price unit_price item_price list_price",
+    "budget": "budget daily_budget budget_amount",
+    "attributed_sales": "attributed_sales sales revenue ad_sales total_sales sales_amount",
+    "attributed_units": "attributed_units units units_sold qty_sold ad_units",
+    "attributed_conversions": "attributed_conversions conversions orders purchases conv",
+    "ntb_sales": "ntb_sales new_to_brand_sales sales_new_customers",
+}
+
+NATURAL_CODES: dict[str, dict[str, str]] = {
+    "event_type": {
+        "impression": "impression imp view_ad IMPRESSION served show",
+        "click": "click clk CLICK ad_click clicked",
+        "add_to_cart": "add_to_cart atc ADD_TO_CART cart_add basket",
+        "purchase": "purchase order PURCHASE buy sale conversion",
+    },
+    "placement_type": {
+        "sponsored_product": "sponsored_product SP sponsoredProducts sp_ad SPONSORED_PRODUCTS sponsored-products",
+        "sponsored_brand": "sponsored_brand SB sponsoredBrands sb_ad SPONSORED_BRANDS brand_banner",
+        "sponsored_display": "sponsored_display SD sponsoredDisplay sd_ad SPONSORED_DISPLAY",
+        "onsite_display": "onsite_display ONSITE display_onsite on_site_banner banner_onsite",
+        "offsite_display": "offsite_display OFFSITE display_offsite off_site_banner banner_offsite",
+        "video": "video VIDEO vid video_ad online_video",
+        "audio": "audio AUDIO aud audio_ad",
+        "ctv": "ctv CTV connected_tv tv_ad",
+        "instore": "instore INSTORE in_store store_screen",
+    },
+    "device": {
+        "desktop": "desktop DESKTOP pc web",
+        "mobile": "mobile MOBILE phone smartphone",
+        "tablet": "tablet TABLET tab",
+        "app": "app APP mobile_app",
+    },
+    "cost_model": {
+        "cpc": "cpc CPC per_click",
+        "cpm": "cpm CPM per_mille",
+        "cpa": "cpa CPA per_action",
+        "flat": "flat FLAT fixed",
+    },
+    "match_type": {
+        "exact": "exact EXACT",
+        "phrase": "phrase PHRASE",
+        "broad": "broad BROAD",
+        "auto": "auto AUTO automatic",
+    },
+    "channel": {
+        "onsite": "onsite ONSITE on_site",
+        "offsite": "offsite OFFSITE off_site",
+        "instore": "instore INSTORE in_store",
+    },
+}
+
+IDS = "campaign_id ad_group_id creative_id keyword_id order_id advertiser_id product_id sku".split(" ")
+WORDS = "event_type placement_type device cost_model match_type channel".split(" ")
+COUNTS = (
+    "impressions viewable_impressions clicks add_to_cart video_views page_views attributed_units"
+    " attributed_conversions"
+).split(" ")
+MONEY = "cost bid price budget attributed_sales ntb_sales".split(" ")
+TEXTS = "keyword search_term brand page_type currency".split(" ")
+OUTCOMES = frozenset({"attributed_units", "attributed_conversions", "attributed_sales", "ntb_sales"})
+
+CONSONANTS = "bdfghjklmnprstvwxz"
+VOWELS = "aeiou"
+
+
+def invent_retailer(rng: Random, *, opaque: bool) -> RetailerSpec:
+    """A retailer with guessable words, or, `opaque`, with private words and arbitrary code tables."""
+    shape = rng.choice(list(FileShape))
+    time_format = _time_format(rng)
+    comma = shape is FileShape.SEMICOLON_CSV and rng.random() < 0.7
+    unit = rng.choice((1, 1, 100, 100, 1_000_000))
+    taken: set[str] = set()
+    style = rng.randrange(4)
+    groups = [_free_word(rng, taken) for _ in range(3)] if shape is FileShape.NESTED_JSONL else []
+    columns = []
+    for target in _targets(rng):
+        name = _opaque_name(rng, taken) if opaque else _natural_name(rng, target, unit, style, taken)
+        if groups:
+            name = f"{rng.choice(groups)}.{name}"
+        columns.append(_column(rng, name, target, unit, comma, opaque))
+    if groups:
+        columns.sort(key=lambda column: groups.index(column.name.split(".")[0]))
+    currency = rng.choice(("USD", "EUR", "GBP", "CAD", "PLN", "BRL"))
+    named = any(column.target == "currency" for column in columns)
+    return RetailerSpec(
+        name=invent_name(rng),
+        slug="",
+        network="",
+        shape=shape,
+        time_format=time_format,
+        timezone=rng.choice(ZONES),
+        grain="day" if time_format == "epoch_ms" else "event",
+        currency=currency,
+        columns=tuple(columns),
+        constants=() if named or rng.random() < 0.3 else (("currency", currency),),
+        decimal_comma=comma,
+    )
+
+
+def invent_name(rng: Random) -> str:
+    return "Retailer " + "".join(_syllable(rng) for _ in range(rng.choice((2, 3)))).capitalize()
+
+
+def _targets(rng: Random) -> list[str]:
+    targets = ["ts"] if rng.random() < 0.9 else []
+    targets += rng.sample(WORDS, rng.choice((1, 2, 2, 3)))
+    if "placement_type" not in targets and rng.random() < 0.6:
+        targets.append("placement_type")
+    targets += rng.sample(IDS, rng.choice((1, 2, 3)))
+    targets += rng.sample(COUNTS, rng.choice((1, 2)))
+    targets += rng.sample(MONEY, rng.choice((1, 2, 2)))
+    if rng.random() < 0.25:
+        targets.append(rng.choice((*TEXTS, "upc")))
+    first, rest = targets[:1], targets[1:]
+    rng.shuffle(rest)
+    return [*first, *rest][:11]
+
+
+def _time_format(rng: Random) -> str:
+    draw = rng.random()
+    if draw < 0.2:
+        return "iso_offset"
+    if draw < 0.3:
+        return "iso_z"
+    if draw < 0.48:
+        return "epoch_ms"
+    day = ["%d", "%m", rng.choice(("%Y", "%Y", "%y"))]
+    order = rng.choice(((0, 1, 2), (1, 0, 2), (2, 1, 0), (2, 0, 1), (1, 2, 0)))
+    separator = rng.choice(("-", ".", "/", ""))
+    if not separator:
+        return "%Y%m%d" + rng.choice((" ", "")) + rng.choice(("%H%M%S", "%H%M"))
+    pattern = separator.join(day[i] for i in order) + rng.choice((" ", "T", " ")) + "%H:%M"
+    return pattern + rng.choice((":%S", ":%S", ""))
+
+
+def _column(rng: Random, name: str, target: str, unit: int, comma: bool, opaque: bool) -> SourceColumn:
+    windows: Pairs = ()
+    if target in OUTCOMES and opaque:
+        windows = (
+            ("window_click_days", rng.choice((1, 7, 14, 30))),
+            ("touch", rng.choice(("click", "view"))),
+        )
+    if target == "ts":
+        return SourceColumn(name, target, TransformOp.TO_UTC)
+    if target in WORDS:
+        codes = opaque_codes(rng, target) if opaque else natural_codes(rng, target)
+        return SourceColumn(name, target, TransformOp.ENUM_MAP, codes=codes)
+    if target == "upc":
+        return SourceColumn(name, target, TransformOp.PAD_GTIN, digits=rng.choice((12, 13)))
+    fact = fact_column(target)
+    if fact is not None and fact.dtype is FactType.IDENTIFIER:
+        prefix = rng.choice(("", "", rng.choice("ABCFHMNPRSX"), rng.choice(("C-", "P-", "X-"))))
+        return SourceColumn(name, target, TransformOp.STRING_ID, digits=rng.randint(5, 10), prefix=prefix)
+    if fact is not None and fact.dtype is FactType.NUMBER:
+        if unit > 1:
+            return SourceColumn(name, target, TransformOp.DIVIDE, unit, qualifiers=windows)
+        op = TransformOp.PARSE_NUMBER if comma else TransformOp.NONE
+        return SourceColumn(name, target, op, qualifiers=windows)
+    return SourceColumn(name, target, qualifiers=windows)
+
+
+def opaque_codes(rng: Random, target: str) -> tuple[tuple[str, str], ...]:
+    """An arbitrary code table: each of up to six words gets a private code of one style."""
+    fact = fact_column(target)
+    assert fact is not None
+    allowed = [word for word in fact.words if word not in ("unknown", "aggregate", "view", "video_start")]
+    chosen = rng.sample(allowed, min(len(allowed), rng.choice((4, 5, 6))))
+    style = rng.randrange(6)
+    letter = rng.choice("ABCDEFHJLMNPQRSTUXYZ")
+    numbers = rng.sample(range(1, 10), len(chosen))
+    codes: list[str] = []
+    taken: set[str] = set()
+    for position, _ in enumerate(chosen):
+        code = ""
+        while not code or code in taken or code in RESERVED:
+            match style:
+                case 0:
+                    code = f"{letter}{numbers[position]}"
+                case 1:
+                    code = "".join(rng.sample("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 2))
+                case 2:
+                    code = str(rng.randrange(10, 100))
+                case 3:
+                    code = rng.choice("abcdefghijklmnopqrstuvwxyz") + str(rng.randrange(10))
+                case 4:
+                    code = f"{letter}{rng.randrange(10)}{rng.choice('abcdwxyz')}"
+                case _:
+                    code = _syllable(rng) + _syllable(rng) + rng.choice(("", rng.choice("lnrst")))
+            if code in RESERVED and style == 0:
+                letter = rng.choice("ABCDEFHJLMN")
+        taken.add(code)
+        codes.append(code)
+    return tuple(zip(codes, chosen, strict=True))
+
+
+def natural_codes(rng: Random, target: str) -> tuple[tuple[str, str], ...]:
+    """A code table of guessable words, for two or more of the target's values."""
+    known = NATURAL_CODES[target]
+    chosen = rng.sample(sorted(known), rng.randint(2, min(6, len(known))))
+    return tuple((rng.choice(known[word].split(" ")), word) for word in chosen)
+
+
+def _natural_name(rng: Random, target: str, unit: int, style: int, taken: set[str]) -> str:
+    name = target
+    fact = fact_column(target)
+    while name in taken or name == target:
+        name = rng.choice(NATURAL[target].split(" "))
+        if fact is not None and fact.dtype is FactType.NUMBER and unit > 1:
+            name += "_cents" if unit == 100 else "_micros"
+        if style == 1:
+            head, *tail = name.split("_")
+            name = head + "".join(part.capitalize() for part in tail)
+        elif style == 2:
+            name = name.upper()
+        if name not in taken:
+            break
+    taken.add(name)
+    return name
+
+
+def _opaque_name(rng: Random, taken: set[str]) -> str:
+    name = _free_word(rng, taken)
+    if rng.random() < 0.3:
+        name += rng.choice(("_", "")) + rng.choice(("nr", "x", "ct", "id", "q", "no", "t"))
+    if rng.random() < 0.15:
+        name = name.upper()
+    if name in taken or name in RESERVED:
+        return _opaque_name(rng, taken)
+    taken.add(name)
+    return name
+
+
+def _free_word(rng: Random, taken: set[str]) -> str:
+    word = ""
+    while not word or word in taken or word in RESERVED:
+        draw = rng.random()
+        if draw < 0.35:
+            word = "".join(rng.choice(CONSONANTS) for _ in range(rng.choice((2, 3))))
+        elif draw < 0.75:
+            word = _syllable(rng) + _syllable(rng) + rng.choice(("", "", rng.choice("klmnrst")))
+        else:
+            word = _syllable(rng) + rng.choice(CONSONANTS)
+    taken.add(word)
+    return word
+
+
+def _syllable(rng: Random) -> str:
+    return rng.choice(CONSONANTS) + rng.choice(VOWELS)

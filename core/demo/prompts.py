@@ -1,0 +1,85 @@
+"""The words in which models are asked and answer: raw records, columns, field lists, and compact RMIS JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from core.demo.retailers import FileShape, RetailerSpec, Scalar, SourceColumn, transform_of
+from core.rmis.facts import FactType, fact_column
+from core.rmis.vocabularies import TransformOp
+
+Message = dict[str, str]
+
+FLAT_SEPARATOR = {FileShape.CSV: "|", FileShape.TSV: "\t", FileShape.SEMICOLON_CSV: ";"}
+
+
+def record_prompt(spec: RetailerSpec, raw: Mapping[str, Scalar], hints: str = "") -> str:
+    """`Harmonize: <retailer>`, hints in brackets where there are any, and the record on the next line."""
+    head = f"Harmonize: {spec.name}" + (f" [{hints}]" if hints else "")
+    return f"{head}\n{write_raw(spec.shape, raw)}"
+
+
+def write_raw(shape: FileShape, raw: Mapping[str, Scalar]) -> str:
+    """A raw record on one line: `column=value` pairs of a flat file, or the JSON object of a JSON file."""
+    if shape in FLAT_SEPARATOR:
+        return FLAT_SEPARATOR[shape].join(f"{name}={value}" for name, value in raw.items())
+    return write_json(nested(raw) if shape is FileShape.NESTED_JSONL else raw)
+
+
+def nested(raw: Mapping[str, Scalar]) -> dict[str, object]:
+    """Dotted column names as nested objects: {"a.b": 1} -> {"a": {"b": 1}}."""
+    tree: dict[str, object] = {}
+    for name, value in raw.items():
+        branch = tree
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            child = branch.setdefault(parent, {})
+            assert isinstance(child, dict)
+            branch = child
+        branch[leaf] = value
+    return tree
+
+
+def write_json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def write_rmis(record: Mapping[str, Scalar]) -> str:
+    """A flat RMIS record as one line of JSON, numbers with two decimals: {"ts":"…Z","clicks":3,"cost":1.50}."""
+    return "{" + ",".join(f'"{name}":{_rmis_value(name, value)}' for name, value in record.items()) + "}"
+
+
+def _rmis_value(name: str, value: Scalar) -> str:
+    column = fact_column(name)
+    if column is not None and column.dtype is FactType.NUMBER:
+        return f"{value:.2f}"
+    return write_json(value)
+
+
+def column_prompt(spec: RetailerSpec, column: SourceColumn, values: Sequence[Scalar]) -> str:
+    shown = ", ".join(str(value) for value in values)
+    return f"Map column: {spec.name}\n{column.name} = {shown}"
+
+
+def column_answer(spec: RetailerSpec, column: SourceColumn, values: Sequence[Scalar]) -> str:
+    """Target, transform and qualifiers of a column; an enum's map covers the values that the prompt shows."""
+    transform = transform_of(spec, column)
+    if column.op is TransformOp.ENUM_MAP:
+        codes = dict(column.codes)
+        transform["map"] = {str(value): codes[str(value)] for value in values}
+    answer: dict[str, object] = {"target": column.target or None, "transform": transform}
+    answer["qualifiers"] = dict(column.qualifiers)
+    return write_json(answer)
+
+
+def fields_prompt(spec: RetailerSpec, columns: Sequence[SourceColumn]) -> str:
+    return f"Map fields: {spec.name}\n" + ", ".join(column.name for column in columns)
+
+
+def fields_answer(columns: Sequence[SourceColumn]) -> str:
+    return write_json({column.name: column.target or None for column in columns})
+
+
+def chat(prompt: str, completion: str, system: str = "") -> list[Message]:
+    """A conversation of one question and one answer, with the system turn where there is one."""
+    turns = [{"role": "system", "content": system}] if system else []
+    return [*turns, {"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
