@@ -1,0 +1,171 @@
+"""Charts: each has a title with its n, units on its axes, words on hover; colours for light and dark."""
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape as escape_html
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.ui.text import plain
+from core.jobs.records import JobPoint
+from core.training.records import Proportion, SliceScore
+
+BLUE, AMBER, GREEN, VIOLET, GRAY = "#3b82f6", "#f59e0b", "#10b981", "#8b5cf6", "#9ca3af"
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
+
+
+def show_chart(figure: go.Figure, *, key: str, alt: str) -> None:
+    """Draw with the theme's fonts and background; `alt` says what it shows for those who cannot see it."""
+    st.plotly_chart(figure, key=key, alt=plain(alt), config=_CONFIG)
+
+
+def loss_chart(points: Sequence[JobPoint]) -> go.Figure:
+    """Training and validation loss over optimizer steps."""
+    figure = _frame("Loss", "step", "cross-entropy, nats per token", n=f"{len(points)} readings")
+    for name, color, mode, read in (
+        ("training", BLUE, "lines", lambda p: p.loss),
+        ("validation", AMBER, "lines+markers", lambda p: p.validation_loss),
+    ):
+        series = [(p.step, read(p)) for p in points if read(p) is not None]
+        if series:
+            figure.add_scatter(
+                x=[x for x, _ in series],
+                y=[y for _, y in series],
+                name=name,
+                mode=mode if len(series) > 1 else "markers",
+                line={"color": color, "width": 2},
+                hovertemplate=f"{name}: %{{y:.4f}}<extra></extra>",
+            )
+    figure.update_layout(
+        height=320, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"}
+    )
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def reading_chart(
+    points: Sequence[JobPoint],
+    read: Callable[[JobPoint], float | None],
+    *,
+    title: str,
+    unit: str,
+    hover: str,
+    color: str,
+) -> go.Figure:
+    """One reading of a run over its steps; `hover` is a d3 number format."""
+    series = [(p.step, value) for p in points if (value := read(p)) is not None]
+    figure = _frame(title, "step", unit, n=f"{len(series)} readings")
+    figure.add_scatter(
+        x=[x for x, _ in series],
+        y=[y for _, y in series],
+        mode="lines" if len(series) > 1 else "markers",
+        line={"color": color, "width": 2},
+        hovertemplate=f"%{{y:{hover}}} {unit}<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_layout(height=220)
+    figure.update_yaxes(rangemode="tozero", nticks=5)
+    return figure
+
+
+def comparison_chart(score: SliceScore, title: str) -> go.Figure:
+    """Base against adapter on the same held-out rows, with 95 % intervals."""
+    measures = ("Exact match", "JSON validity", "Field accuracy")
+    base = (score.base_exact_match, score.base_json_validity, score.base_field_accuracy)
+    adapter = (score.adapter_exact_match, score.adapter_json_validity, score.adapter_field_accuracy)
+    figure = _frame(title, "", "share, %", n=f"n {score.n} held-out rows, 95 % intervals")
+    for name, color, values in (("base", GRAY, base), ("adapter", BLUE, adapter)):
+        figure.add_bar(
+            x=measures,
+            y=[100 * value.value for value in values],
+            name=name,
+            marker={"color": color, "cornerradius": 4},
+            error_y=_whiskers(values),
+            customdata=[(100 * v.low, 100 * v.high, v.n) for v in values],
+            hovertemplate=(
+                f"{name}: %{{y:.1f}}%<br>95 % interval %{{customdata[0]:.1f}}–%{{customdata[1]:.1f}}%"
+                "<br>n %{customdata[2]:,}<extra></extra>"
+            ),
+        )
+    figure.update_layout(
+        height=340,
+        barmode="group",
+        bargap=0.35,
+        bargroupgap=0.08,
+        hovermode="closest",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )
+    figure.update_yaxes(range=[0, 105])
+    return figure
+
+
+def stack_chart(base: str, plates: Sequence[tuple[str, str, float]], colors: Mapping[str, str]) -> go.Figure:
+    """A composition as a stack of plates: the base at the bottom, then one per (name, type, weight).
+
+    The heavier the weight, the more solid the plate. Names are untrusted: hypertext signs are escaped.
+    """
+    figure = go.Figure()
+    rows = [(base, "base", None), *plates]
+    for level, (name, kind, weight) in enumerate(rows):
+        y = 0.62 * level
+        opacity = 0.95 if weight is None else min(0.95, 0.2 + 0.5 * abs(weight))
+        color = GRAY if weight is None else colors.get(kind, BLUE)
+        label = escape_html(plain(name, 40))
+        figure.add_scatter(
+            x=[-1, 0, 1, 0, -1],
+            y=[y, y + 0.42, y, y - 0.42, y],
+            fill="toself",
+            fillcolor=_rgba(color, opacity),
+            line={
+                "color": color,
+                "width": 1.5,
+                "dash": "dot" if weight is not None and weight < 0 else "solid",
+            },
+            mode="lines",
+            text=label if weight is None else f"{label}<br>{kind}, weight {weight:+.2f}",
+            hoveron="fills",
+            hoverinfo="text",
+            showlegend=False,
+        )
+        note = "frozen weights" if weight is None else f"{kind} · {weight:+.2f}×"
+        figure.add_annotation(
+            x=1.08, y=y, text=f"<b>{label}</b><br>{note}", showarrow=False, xanchor="left", align="left"
+        )
+    figure.update_layout(
+        title={"text": "What answers, layer by layer", "font": {"size": 16}},
+        height=150 + 62 * len(rows),
+        margin={"l": 0, "r": 0, "t": 40, "b": 0},
+        hovermode="closest",
+    )
+    figure.update_xaxes(visible=False, range=[-1.1, 3.4], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[-0.55, 0.62 * (len(rows) - 1) + 0.55], fixedrange=True)
+    return figure
+
+
+def _frame(title: str, x_title: str, y_title: str, *, n: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        title={"text": f"{escape_html(title)}<br><sub>{escape_html(n)}</sub>", "font": {"size": 16}},
+        margin={"l": 8, "r": 8, "t": 64, "b": 8},
+        hovermode="x unified",
+        uirevision="keep",
+    )
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return figure
+
+
+def _whiskers(values: Sequence[Proportion]) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * (value.high - value.value) for value in values],
+        "arrayminus": [100 * (value.value - value.low) for value in values],
+        "thickness": 1.5,
+        "width": 6,
+    }
+
+
+def _rgba(hex_color: str, opacity: float) -> str:
+    red, green, blue = (int(hex_color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:.2f})"
