@@ -1,4 +1,4 @@
-"""The generated pretraining corpus of the shipped base model: seeded, endless, and free of every test retailer.
+"""The generated pretraining corpus of the shipped base model: seeded, endless, free of every test retailer.
 
 Document `i` is a function of (seed, i) alone, so that an interrupted run continues where it stopped.
 """

@@ -1,4 +1,4 @@
-"""Development retailers: as unlike the corpus as the test retailers, and the only ones that recipes are tuned on."""
+"""Development retailers: as unlike the corpus as the test retailers; only these are for tuning recipes."""
 
 from core.demo.retailers import FileShape, RetailerSpec, SourceColumn
 from core.rmis.vocabularies import TransformOp

@@ -14,20 +14,20 @@ FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
 DAYS = 730
 
 
-def _words(text: str) -> tuple[str, ...]:
+def word_list(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-ADJECTIVES = _words(
+ADJECTIVES = word_list(
     "organic fresh dark light mini large soft crisp sweet salted gentle rapid bright natural classic family"
     " travel vegan gluten-free sparkling frozen ground whole smooth spicy warm cool daily winter summer"
 )
-PRODUCTS = _words(
+PRODUCTS = word_list(
     "coffee tea oats pasta soap shampoo towel candle cereal yoghurt juice water cheese bread chips crackers"
     " sauce honey razor diapers detergent sponge batteries lamp socks mug kettle blender toothpaste lotion"
     " wipes rice beans nuts chocolate cookies granola butter milk soup"
 )
-BRANDS = _words(
+BRANDS = word_list(
     "Larkfield Ostera Brindle Quillon Marrow Tessaly Fennick Holloway Pomelia Runeberg Saffra Windle"
 )
 CURRENCIES = ("USD", "EUR", "GBP", "CAD", "AUD", "JPY", "PLN", "SEK", "MXN", "BRL")

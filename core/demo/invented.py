@@ -6,6 +6,7 @@ All are drawn from a seed and avoid every private word of the test and developme
 from random import Random
 
 from core.demo.development import DEVELOPMENT_RETAILERS
+from core.demo.draws import word_list
 from core.demo.retailers import TEST_RETAILERS, FileShape, Pairs, RetailerSpec, SourceColumn, private_words
 from core.rmis.facts import FactType, fact_column
 from core.rmis.vocabularies import TransformOp
@@ -15,16 +16,16 @@ RESERVED = frozenset(
 )
 
 #: Zones without daylight saving: a local time there is a fixed shift from UTC.
-ZONES = (
+ZONES = word_list(
     "Asia/Tokyo Asia/Singapore Asia/Bangkok Asia/Dubai Africa/Nairobi Africa/Johannesburg Africa/Lagos UTC"
     " America/Argentina/Buenos_Aires America/Puerto_Rico America/Bogota America/Costa_Rica America/Phoenix"
     " Asia/Kolkata Asia/Dhaka Asia/Karachi"
-).split(" ")
+)
 
 NATURAL: dict[str, str] = {
     "ts": "timestamp event_time time datetime occurred_at log_time date_time ts created_at report_time",
     "event_type": "event_type event action interaction event_name type activity",
-    "placement_type": "placement_type placement ad_placement ad_type slot_type ad_format product_type surface",
+    "placement_type": "placement_type placement ad_placement ad_type slot_type ad_format product_type slot",
     "device": "device device_type platform client_device",
     "cost_model": "cost_model pricing billing_type buy_type price_model",
     "match_type": "match_type keyword_match match matching",
@@ -67,7 +68,7 @@ NATURAL_CODES: dict[str, dict[str, str]] = {
         "purchase": "purchase order PURCHASE buy sale conversion",
     },
     "placement_type": {
-        "sponsored_product": "sponsored_product SP sponsoredProducts sp_ad SPONSORED_PRODUCTS sponsored-products",
+        "sponsored_product": "sponsored_product SP sponsoredProducts sp_ad SPONSORED_PRODUCTS sponsored-ads",
         "sponsored_brand": "sponsored_brand SB sponsoredBrands sb_ad SPONSORED_BRANDS brand_banner",
         "sponsored_display": "sponsored_display SD sponsoredDisplay sd_ad SPONSORED_DISPLAY",
         "onsite_display": "onsite_display ONSITE display_onsite on_site_banner banner_onsite",
@@ -102,14 +103,14 @@ NATURAL_CODES: dict[str, dict[str, str]] = {
     },
 }
 
-IDS = "campaign_id ad_group_id creative_id keyword_id order_id advertiser_id product_id sku".split(" ")
-WORDS = "event_type placement_type device cost_model match_type channel".split(" ")
-COUNTS = (
+IDS = word_list("campaign_id ad_group_id creative_id keyword_id order_id advertiser_id product_id sku")
+WORDS = word_list("event_type placement_type device cost_model match_type channel")
+COUNTS = word_list(
     "impressions viewable_impressions clicks add_to_cart video_views page_views attributed_units"
     " attributed_conversions"
-).split(" ")
-MONEY = "cost bid price budget attributed_sales ntb_sales".split(" ")
-TEXTS = "keyword search_term brand page_type currency".split(" ")
+)
+MONEY = word_list("cost bid price budget attributed_sales ntb_sales")
+TEXTS = word_list("keyword search_term brand page_type currency")
 OUTCOMES = frozenset({"attributed_units", "attributed_conversions", "attributed_sales", "ntb_sales"})
 
 CONSONANTS = "bdfghjklmnprstvwxz"
@@ -130,7 +131,7 @@ def invent_retailer(rng: Random, *, opaque: bool) -> RetailerSpec:
         name = _opaque_name(rng, taken) if opaque else _natural_name(rng, target, unit, style, taken)
         if groups:
             name = f"{rng.choice(groups)}.{name}"
-        columns.append(_column(rng, name, target, unit, comma, opaque))
+        columns.append(_column(rng, name, target, unit=unit, comma=comma, opaque=opaque))
     if groups:
         columns.sort(key=lambda column: groups.index(column.name.split(".")[0]))
     currency = rng.choice(("USD", "EUR", "GBP", "CAD", "PLN", "BRL"))
@@ -186,7 +187,7 @@ def _time_format(rng: Random) -> str:
     return pattern + rng.choice((":%S", ":%S", ""))
 
 
-def _column(rng: Random, name: str, target: str, unit: int, comma: bool, opaque: bool) -> SourceColumn:
+def _column(rng: Random, name: str, target: str, *, unit: int, comma: bool, opaque: bool) -> SourceColumn:
     windows: Pairs = ()
     if target in OUTCOMES and opaque:
         windows = (

@@ -1,12 +1,12 @@
-"""Objectives in words and the tool call that answers each, in the wording of the corpus and of the planning adapter."""
+"""Objectives in words and the tool call that answers each, for the corpus and for the planning adapter."""
 
 from random import Random
 
-from core.demo.draws import BRANDS
+from core.demo.draws import BRANDS, word_list
 from core.demo.invented import invent_name
 from core.demo.prompts import write_json
 
-MONTHS = "January February March April May June July August September October November December".split(" ")
+MONTHS = word_list("January February March April May June July August September October November December")
 METRICS = ("roas", "attributed_sales", "ntb_sales", "clicks", "reach")
 METRIC_WORDS = {
     "roas": "ROAS",
@@ -69,7 +69,7 @@ def draw_planning(rng: Random) -> tuple[str, str]:
             arguments = {"metric": metric, "weeks": weeks}
             scope = {"brand": brand, "retailers": [retailer]}
         case 3:
-            text = f"Try two headlines for {brand} at {retailer}, stop at {percent}% better {METRIC_WORDS[metric]}"
+            text = f"Try two headlines for {brand} at {retailer}, stop at {percent}% {METRIC_WORDS[metric]}"
             tool = "start_experiment"
             arguments = {"metric": metric, "minimum_effect_pct": percent}
             scope = {"brand": brand, "retailers": [retailer]}

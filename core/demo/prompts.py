@@ -1,4 +1,4 @@
-"""The words in which models are asked and answer: raw records, columns, field lists, and compact RMIS JSON."""
+"""The words in which models are asked and answer: raw records, columns, field lists, compact RMIS JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def write_json(value: object) -> str:
 
 
 def write_rmis(record: Mapping[str, Scalar]) -> str:
-    """A flat RMIS record as one line of JSON, numbers with two decimals: {"ts":"…Z","clicks":3,"cost":1.50}."""
+    """A flat RMIS record as one line of JSON, numbers with two decimals: {"clicks":3,"cost":1.50}."""
     return "{" + ",".join(f'"{name}":{_rmis_value(name, value)}' for name, value in record.items()) + "}"
 
 

@@ -40,7 +40,7 @@ class DemoSet:
 
 
 def write_sft_sets(out_dir: Path, seed: int = SFT_SEED) -> list[Path]:
-    """Write every set with its card to `out_dir`/sft and `out_dir`/dpo; returns the paths written, in order."""
+    """Write every set with its card to `out_dir`/sft and `out_dir`/dpo; returns the written paths."""
     written: list[Path] = []
     for demo_set in demo_sets(seed):
         folder = out_dir / demo_set.folder
@@ -102,9 +102,9 @@ def retailer_set(spec: RetailerSpec, seed: int) -> DemoSet:
     rows += [_record_row(spec, drawn, "test", "new_values") for drawn in test]
     rows += [_record_row(spec, drawn, "test", "held_out_columns") for drawn in held_out]
     description = (
-        f"Raw {spec.shape} records of the fictitious {spec.name} as RMIS records. Test rows of slice new_values have"
-        " times, identifiers and amounts that no training row has; rows of held_out_columns also have source columns"
-        " that no training row has."
+        f"Raw {spec.shape} records of the fictitious {spec.name} as RMIS records. Test rows of slice"
+        " new_values have times, identifiers and amounts that no training row has; rows of"
+        " held_out_columns also have source columns that no training row has."
     )
     return DemoSet(
         "sft", f"retailer_{spec.slug}", f"{spec.name}: records", "retailer", description, tuple(rows)
@@ -112,7 +112,7 @@ def retailer_set(spec: RetailerSpec, seed: int) -> DemoSet:
 
 
 def fresh_values(drawn: DrawnRecord) -> set[tuple[str, Scalar]]:
-    """The (column, value) pairs that must not recur in a test row: times, identifiers and amounts of money."""
+    """The (column, value) pairs that may not recur in a test row: times, identifiers, amounts of money."""
     types = (FactType.TIMESTAMP, FactType.IDENTIFIER, FactType.NUMBER)
     pairs = set()
     for name, value in drawn.rmis.items():
@@ -134,7 +134,7 @@ def _unseen_records(
 
 
 def _with_held_out(spec: RetailerSpec, rng: Random) -> list[SourceColumn]:
-    """The columns of a training row plus one or two that training never showed, each at a place of its own."""
+    """The columns of a training row plus one or two that training never showed."""
     columns = [
         column for column in spec.known_columns if column.presence >= 1 or rng.random() < column.presence
     ]
@@ -168,37 +168,37 @@ def columns_set(spec: RetailerSpec, seed: int) -> DemoSet:
     taken: set[str] = set()
     known = list(spec.known_columns)
     unseen = [column for column in spec.columns if column.held_out]
-    rows = _column_rows(spec, rng, known, 300, taken, "train")
-    rows += _column_rows(spec, rng, known, 50, taken, "validation")
-    rows += _column_rows(spec, rng, known, 120, taken, "test", "new_values")
-    rows += _column_rows(spec, rng, unseen, 60, taken, "test", "held_out_columns")
+    rows: list[Row] = []
+    for columns, count, split, part in (
+        (known, 300, "train", None),
+        (known, 50, "validation", None),
+        (known, 120, "test", "new_values"),
+        (unseen, 60, "test", "held_out_columns"),
+    ):
+        pairs = _column_pairs(spec, rng, columns, count, taken)
+        rows += [_row(prompt, answer, split, part) for prompt, answer in pairs]
     description = (
-        f"Columns of the fictitious {spec.name} with sample values, as RMIS mapping rules: target, transform and"
-        " qualifiers. Test rows show other sample values, or columns that no training row has."
+        f"Columns of the fictitious {spec.name} with sample values, as RMIS mapping rules: target, transform"
+        " and qualifiers. Test rows show other sample values, or columns that no training row has."
     )
     name = f"retailer_{spec.slug}_columns"
     return DemoSet("sft", name, f"{spec.name}: columns", "retailer", description, tuple(rows))
 
 
-def _column_rows(
-    spec: RetailerSpec,
-    rng: Random,
-    columns: list[SourceColumn],
-    count: int,
-    taken: set[str],
-    split: str,
-    part: str | None = None,
-) -> list[Row]:
-    rows: list[Row] = []
-    while len(rows) < count:
+def _column_pairs(
+    spec: RetailerSpec, rng: Random, columns: list[SourceColumn], count: int, taken: set[str]
+) -> list[tuple[str, str]]:
+    """`count` questions that are not in `taken` yet (they are added), with their answers."""
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < count:
         column = rng.choice(columns)
         drawn = [draw_value(spec, column, rng)[0] for _ in range(rng.randint(1, 3))]
         values = list(dict.fromkeys(drawn))
         prompt = column_prompt(spec, column, values)
         if prompt not in taken:
             taken.add(prompt)
-            rows.append(_row(prompt, column_answer(spec, column, values), split, part))
-    return rows
+            pairs.append((prompt, column_answer(spec, column, values)))
+    return pairs
 
 
 def planning_set(seed: int) -> DemoSet:
