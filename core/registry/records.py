@@ -18,7 +18,7 @@ class AdapterType(StrEnum):
 
 
 class AdapterState(StrEnum):
-    """ACTIVE serves; QUARANTINED is kept but refused because its bytes changed; ARCHIVED is hidden from choice."""
+    """ACTIVE serves; QUARANTINED is kept but refused: its bytes changed; ARCHIVED is hidden from choice."""
 
     ACTIVE = "active"
     QUARANTINED = "quarantined"
@@ -34,14 +34,16 @@ class AdapterSource(StrEnum):
 
 
 class Manifest(BaseModel):
-    """`manifest.json` beside the weights: all that is needed to know what an adapter is and how it came to be."""
+    """`manifest.json` beside the weights: what an adapter is and how it came to be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
     name: str = Field(min_length=1, max_length=200)
     type: AdapterType
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="Content digest: weights and adapter_config together.")
+    digest: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="Content digest: weights and adapter_config together."
+    )
     base_name: str
     base_digest: str
     rank: int = Field(ge=1)
@@ -51,11 +53,15 @@ class Manifest(BaseModel):
     created_at: datetime
     dataset_name: str | None = None
     dataset_digest: str | None = None
-    parents: list[str] = Field(default_factory=list, description="Digests of adapters this one was trained on top of.")
+    parents: list[str] = Field(
+        default_factory=list, description="Digests of adapters this one was trained on top of."
+    )
     training_spec: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     training: dict[str, Any] | None = Field(None, description="Seconds, steps, tokens, final loss.")
-    versions: dict[str, str] = Field(default_factory=dict, description="Versions of the libraries that made it.")
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="Versions of the libraries that made it."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +105,17 @@ class BaseModelCard:
     size_bytes: int | None
     shipped: bool
     description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where an adapter comes from, what was built on it. `missing_parents`: digests not in this tenant."""
+
+    adapter: Adapter
+    parents: tuple[Adapter, ...]
+    missing_parents: tuple[str, ...]
+    children: tuple[Adapter, ...]
+    versions: tuple[Adapter, ...]
+    dataset_name: str | None
+    dataset_digest: str | None
+    job_id: str | None

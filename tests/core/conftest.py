@@ -1,0 +1,111 @@
+"""Small bases and adapters on disk, made without torch, for the floors that read, compose and serve them.
+
+| fixture        | gives                                                                          |
+|----------------|--------------------------------------------------------------------------------|
+| `tiny_base`    | folder of a random two-layer Llama (GQA, tied head), float32, no tokenizer     |
+| `make_adapter` | function: seed and options → folder of a random PEFT adapter for `tiny_base`   |
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+TINY_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 64,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+LAYER_SHAPES = {
+    "self_attn.q_proj": (32, 32),
+    "self_attn.k_proj": (16, 32),
+    "self_attn.v_proj": (16, 32),
+    "self_attn.o_proj": (32, 32),
+    "mlp.gate_proj": (48, 32),
+    "mlp.up_proj": (48, 32),
+    "mlp.down_proj": (32, 48),
+}
+ALL_LINEAR = tuple(name.rpartition(".")[2] for name in LAYER_SHAPES)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    folder.mkdir()
+    random = np.random.default_rng(7)
+    tensors = {
+        "model.embed_tokens.weight": random.normal(0, 0.5, (64, 32)),
+        "model.norm.weight": np.ones(32),
+    }
+    for layer in range(2):
+        prefix = f"model.layers.{layer}."
+        tensors |= {prefix + k + ".weight": random.normal(0, 0.15, v) for k, v in LAYER_SHAPES.items()}
+        tensors |= {
+            prefix + k + ".weight": np.ones(32) for k in ("input_layernorm", "post_attention_layernorm")
+        }
+    save_file({k: v.astype(np.float32) for k, v in tensors.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(TINY_CONFIG, indent=2))
+    return folder
+
+
+@pytest.fixture
+def make_adapter(tmp_path: Path) -> Callable[..., Path]:
+    count = 0
+
+    def make(
+        seed: int = 0,
+        *,
+        rank: int = 4,
+        alpha: float = 8.0,
+        targets: Sequence[str] = ALL_LINEAR,
+        layers: Sequence[int] = (0, 1),
+        dtype: Any = np.float32,
+        size: float = 0.2,
+        folder: Path | None = None,
+        **config: Any,
+    ) -> Path:
+        nonlocal count
+        count += 1
+        folder = folder or tmp_path / f"adapter-{count}"
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(seed)
+        tensors = {}
+        for layer in layers:
+            for name, (outputs, inputs) in LAYER_SHAPES.items():
+                if name.rpartition(".")[2] in targets:
+                    path = f"model.layers.{layer}.{name}"
+                    r = next((v for k, v in config.get("rank_pattern", {}).items() if path.endswith(k)), rank)
+                    prefix = f"base_model.model.{path}"
+                    tensors[f"{prefix}.lora_A.weight"] = random.normal(0, size, (r, inputs)).astype(dtype)
+                    tensors[f"{prefix}.lora_B.weight"] = random.normal(0, size, (outputs, r)).astype(dtype)
+        save_file(tensors, folder / "adapter_model.safetensors")
+        settings = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": "tiny",
+            "r": rank,
+            "lora_alpha": alpha,
+            "target_modules": list(targets),
+            "bias": "none",
+            "inference_mode": True,
+        }
+        (folder / "adapter_config.json").write_text(json.dumps(settings | config, indent=2))
+        return folder
+
+    return make
