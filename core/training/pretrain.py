@@ -1,8 +1,8 @@
 """Train the shipped base model from scratch: a small Llama on generated documents, on two CPU cores.
 
-Matrices learn with Muon (Jordan et al., 2024), everything else with AdamW; the learning rate warms up, stays, and
-decays linearly at the end. A run that was cut continues from its last checkpoint with equal batches, because the
-documents of a step are a function of the step number.
+Matrices learn with Muon (Jordan et al., 2024), everything else with AdamW; the learning rate warms up, stays,
+and decays linearly at the end. A run that was cut continues from its last checkpoint with equal batches,
+because the documents of a step are a function of the step number.
 """
 
 import json
@@ -96,8 +96,8 @@ def train_base(
 ) -> BaseCard:
     """Train, and write the model folder to `output_dir`.
 
-    `documents(start)` yields chats number start, start + 1, …; it is called anew for every step. `work_dir` keeps
-    checkpoints; when it holds one, the run continues there. Raises ValueError if a checkpoint is of another model.
+    `documents(start)` yields chats number start, start + 1, …; it is called anew for every step. `work_dir`
+    keeps checkpoints; where it holds one, the run continues. Raises ValueError if it is of another model.
     """
     torch.manual_seed(recipe.seed)
     tokenizer = _tokenizer(documents, recipe, work_dir)
@@ -195,7 +195,9 @@ def _loss(model: LlamaForCausalLM, backbone: Callable[..., object], batch: _Batc
     causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
     mask = (same & causal)[:, None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = backbone(input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False)
+        output = backbone(
+            input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False
+        )
         predicts = batch.answers[:, 1:]
         hidden = output[0][:, :-1][predicts]  # type: ignore[index]
         logits = model.lm_head(hidden)
@@ -227,12 +229,13 @@ class _RunState:
         self.smooth_loss = loss if math.isnan(self.smooth_loss) else 0.97 * self.smooth_loss + 0.03 * loss
         self.curve = self.curve or []
         if step == 1 or step % 20 == 0:
-            self.curve.append(
-                {"step": step, "tokens": self.tokens, "loss": round(self.smooth_loss, 5), "seconds": round(seconds)}
-            )
+            loss = round(self.smooth_loss, 5)
+            self.curve.append({"step": step, "tokens": self.tokens, "loss": loss, "seconds": round(seconds)})
 
 
-def _tokenizer(documents: Documents, recipe: PretrainRecipe, work_dir: Path | None) -> PreTrainedTokenizerFast:
+def _tokenizer(
+    documents: Documents, recipe: PretrainRecipe, work_dir: Path | None
+) -> PreTrainedTokenizerFast:
     if work_dir is not None and (work_dir / "tokenizer.json").exists():
         loaded = PreTrainedTokenizerFast.from_pretrained(work_dir)
         assert isinstance(loaded, PreTrainedTokenizerFast)
@@ -333,17 +336,18 @@ tags: [retail-media, simulated-data]
 ---
 # rmn-tiny-llama
 
-A small Llama ({card.parameters / 1e6:.2f} million parameters, {card.megabytes} MB in bf16), trained from scratch on
-generated text about fictitious retailers. It reads raw records as RMIS, maps columns, and calls tools, well enough
-to show adapters at work on two CPU cores. It is for demos, tests and benchmarks, **not for production**; name your
-own base model there.
+A small Llama ({card.parameters / 1e6:.2f} million parameters, {card.megabytes} MB in bf16), trained from
+scratch on generated text about fictitious retailers. It reads raw records as RMIS, maps columns, and calls
+tools, well enough to show adapters at work on two CPU cores. It is for demos, tests and benchmarks, **not for
+production**; name your own base model there.
 
 Every retailer, brand and number in its corpus is invented. It knows no real company and no general English.
 
 ## Training
 
-{card.steps} steps, {card.tokens:,} tokens, {card.seconds:.0f} s on two CPU cores, final loss {card.final_loss:.4f}
-nats per answer token (`loss_curve.json`). Corpus digest (SHA-256 of its first 2,000 documents):
+{card.steps} steps, {card.tokens:,} tokens, {card.seconds:.0f} s on two CPU cores, final loss
+{card.final_loss:.4f} nats per answer token (`loss_curve.json`). Corpus digest
+(SHA-256 of its first 2,000 documents):
 `{card.corpus_digest}`. Matrices learned with Muon, the rest with AdamW, bf16 autocast.
 
 | recipe | |

@@ -22,14 +22,14 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
 )
 
-#: Every digit alone; words keep their underscores; punctuation runs stay together, so that `","` is one token.
+#: Every digit alone; words keep their underscores; punctuation runs stay together: `","` is one token.
 SPLIT = Regex(r"\p{N}| ?[\p{L}_]+| ?[^\s\p{L}\p{N}_]+|\s+")
 
 Message = Mapping[str, str]
 
 
 def train_tokenizer(documents: Iterable[Sequence[Message]], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """Learn byte-pair merges from the documents' texts and return a tokenizer that knows the chat template."""
+    """Learn byte-pair merges from the documents' texts; the tokenizer knows the chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
