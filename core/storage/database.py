@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import InvalidInputError
 
-# Before this version SQLite could corrupt a write-ahead log that several connections write and checkpoint at once.
+# Before it SQLite could corrupt a write-ahead log that several connections write and checkpoint at once.
 SAFE_WAL_VERSION = (3, 51, 3)
 BUSY_TIMEOUT_MS = 15_000
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
@@ -24,11 +24,18 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(self.engine.execution_options(reads_only=True), expire_on_commit=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that commits at the end and rolls back on any error."""
         with self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session whose changes are thrown away. On SQLite it does not queue up with those that write."""
+        with self._readers() as session:
             yield session
 
     def close(self) -> None:
@@ -88,6 +95,7 @@ def _open_sqlite(path: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads_only = connection.get_execution_options().get("reads_only", False)
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     return engine

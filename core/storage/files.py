@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -53,7 +53,7 @@ def staged_directory(final: Path) -> Iterator[Path]:
         for folder in [*sorted((p for p in staging.rglob("*") if p.is_dir()), reverse=True), staging]:
             sync_directory(folder)
         if not final.exists():
-            os.rename(staging, final)
+            staging.rename(final)
             sync_directory(final.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -7,6 +7,7 @@ from core.storage.tables.datasets import DatasetRow
 from core.storage.tables.jobs import JobPointRow, JobRow
 from core.storage.tables.tenants import (
     ApiKeyRow,
+    AuditHeadRow,
     AuditRow,
     SignInLinkRow,
     TenantRow,
@@ -17,6 +18,7 @@ from core.storage.tables.tenants import (
 __all__ = [
     "AdapterRow",
     "ApiKeyRow",
+    "AuditHeadRow",
     "AuditRow",
     "Base",
     "DatasetRow",

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.storage.tables.base import Base, Digest, Document, Id, Name, UtcDateTime
+from core.storage.tables.base import Base, Digest, Document, Id, Name, StorableString, UtcDateTime
 
 
 class AdapterRow(Base):
@@ -22,7 +22,7 @@ class AdapterRow(Base):
     digest: Mapped[str] = mapped_column(Digest, index=True)
     base_name: Mapped[str] = mapped_column(Name)
     base_digest: Mapped[str] = mapped_column(Digest)
-    path: Mapped[str] = mapped_column(String(1000))
+    path: Mapped[str] = mapped_column(StorableString(1000))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     parameters: Mapped[int] = mapped_column(BigInteger)
     rank: Mapped[int] = mapped_column(Integer)

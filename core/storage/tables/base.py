@@ -3,9 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, MetaData, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, Dialect, MetaData, String, Text, TypeDecorator
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.orm import DeclarativeBase
+
+from core.storage.text import storable
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -13,6 +15,13 @@ NAMING = {
     "ck": "ck_%(table_name)s_%(constraint_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
+}
+
+# MariaDB and MySQL compare text without regard to case and accents unless told otherwise; the others do not.
+TABLE_OPTIONS = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
 }
 
 
@@ -38,13 +47,43 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-Id = String(40)
-Name = String(200)
-Digest = String(64)
-Document = JSON
+class StorableString(TypeDecorator[str]):
+    """Text of a limited length. What no database can hold (NUL, half a surrogate pair) becomes U+FFFD.
+
+    So an identifier with a NUL in it, which anybody can put into a path, is simply not found; PostgreSQL
+    would end the transaction with an error.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable(value)
+
+
+class StorableText(TypeDecorator[str]):
+    """Text of any length, made storable in the same way."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable(value)
+
+
+Id = StorableString(40)
+Name = StorableString(200)
+Digest = StorableString(64)
+Prose = StorableText()
+Document = JSON(none_as_null=True)
 
 
 class Base(DeclarativeBase):
     """Mother of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        own = cls.__dict__.get("__table_args__", ())
+        cls.__table_args__ = (*own, TABLE_OPTIONS)
+        super().__init_subclass__(**kwargs)

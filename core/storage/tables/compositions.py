@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Integer, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.storage.tables.base import Base, Document, Id, Name, UtcDateTime
+from core.storage.tables.base import Base, Document, Id, Name, Prose, UtcDateTime
 
 
 class FederationRow(Base):
@@ -16,7 +16,7 @@ class FederationRow(Base):
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
     name: Mapped[str] = mapped_column(Name)
     version: Mapped[int] = mapped_column(Integer)
-    description: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Prose)
     spec: Mapped[dict[str, Any]] = mapped_column(Document)
     created_by: Mapped[str] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

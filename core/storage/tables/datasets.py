@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.storage.tables.base import Base, Digest, Document, Id, Name, UtcDateTime
+from core.storage.tables.base import Base, Digest, Document, Id, Name, Prose, StorableString, UtcDateTime
 
 
 class DatasetRow(Base):
@@ -18,9 +18,9 @@ class DatasetRow(Base):
     title: Mapped[str] = mapped_column(Name)
     kind: Mapped[str] = mapped_column(String(16))
     adapter_type: Mapped[str | None] = mapped_column(String(16))
-    description: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Prose)
     simulated: Mapped[bool] = mapped_column()
-    path: Mapped[str] = mapped_column(String(1000))
+    path: Mapped[str] = mapped_column(StorableString(1000))
     digest: Mapped[str] = mapped_column(Digest)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     rows: Mapped[int] = mapped_column(BigInteger)

@@ -3,16 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Double, ForeignKey, Integer, String, Text
+from sqlalchemy import Double, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.storage.tables.base import Base, Document, Id, Name, UtcDateTime
+from core.storage.tables.base import Base, Document, Id, Name, Prose, UtcDateTime
 
 
 class JobRow(Base):
+    """`deaths` counts attempts that ended without a word and got no further than `died_at_step`."""
+
     __tablename__ = "jobs"
+    __table_args__ = (Index(None, "tenant_id", "created_at", "id"),)
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     kind: Mapped[str] = mapped_column(String(32))
     name: Mapped[str] = mapped_column(Name)
     state: Mapped[str] = mapped_column(String(16), index=True)
@@ -22,14 +25,16 @@ class JobRow(Base):
     total_steps: Mapped[int] = mapped_column(Integer)
     eta_s: Mapped[float | None] = mapped_column(Double)
     attempt: Mapped[int] = mapped_column(Integer)
+    deaths: Mapped[int] = mapped_column(Integer)
+    died_at_step: Mapped[int] = mapped_column(Integer)
     fence: Mapped[str] = mapped_column(Id)
     cancel_requested: Mapped[bool] = mapped_column()
     submitted_by: Mapped[str] = mapped_column(Name)
     result: Mapped[dict[str, Any] | None] = mapped_column(Document)
-    error_what: Mapped[str | None] = mapped_column(Text)
-    error_why: Mapped[str | None] = mapped_column(Text)
-    error_next: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    error_what: Mapped[str | None] = mapped_column(Prose)
+    error_why: Mapped[str | None] = mapped_column(Prose)
+    error_next: Mapped[str | None] = mapped_column(Prose)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

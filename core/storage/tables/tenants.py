@@ -3,16 +3,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.storage.tables.base import Base, Digest, Document, Id, Name, UtcDateTime
+from core.storage.tables.base import Base, Digest, Document, Id, Name, StorableString, UtcDateTime
 
 
 class TenantRow(Base):
     __tablename__ = "tenants"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    slug: Mapped[str] = mapped_column(String(64), unique=True)
+    slug: Mapped[str] = mapped_column(StorableString(64), unique=True)
     name: Mapped[str] = mapped_column(Name)
     simulated: Mapped[bool] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -23,7 +23,7 @@ class UserRow(Base):
     __table_args__ = (UniqueConstraint("tenant_id", "email"),)
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
-    email: Mapped[str] = mapped_column(String(254), index=True)
+    email: Mapped[str] = mapped_column(StorableString(254), index=True)
     name: Mapped[str] = mapped_column(Name)
     role: Mapped[str] = mapped_column(String(16))
     active: Mapped[bool] = mapped_column()
@@ -69,17 +69,28 @@ class SignInLinkRow(Base):
 
 
 class AuditRow(Base):
-    """One link of the tenant's chain: `hash` covers every column and the hash before it. Never updated or deleted."""
+    """One link of a chain: `hash` covers every column and the hash before it. Never updated or deleted."""
 
     __tablename__ = "audit_log"
-    __table_args__ = (UniqueConstraint("tenant_id", "seq"),)
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    seq: Mapped[int] = mapped_column(BigInteger)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     actor: Mapped[str] = mapped_column(Name)
-    action: Mapped[str] = mapped_column(String(64), index=True)
+    action: Mapped[str] = mapped_column(StorableString(64), index=True)
     subject: Mapped[str] = mapped_column(Name)
     detail: Mapped[dict[str, Any]] = mapped_column(Document)
     previous_hash: Mapped[str] = mapped_column(Digest)
+    hash: Mapped[str] = mapped_column(Digest)
+
+
+class AuditHeadRow(Base):
+    """The last link of each chain. Appends of one tenant queue up on its row; it also shows a cut-off tail.
+
+    Not the tenant's own row: inserts into other tables share-lock that through their foreign keys, and two
+    transactions that hold the share and then both ask for the whole lock are a deadlock on MariaDB.
+    """
+
+    __tablename__ = "audit_heads"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[str] = mapped_column(Digest)
