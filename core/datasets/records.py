@@ -15,6 +15,14 @@ class DatasetKind(StrEnum):
     REFERENCE = "reference"  # SKU catalog, uplift priors, performance metrics, audiences
 
 
+class Layout(StrEnum):
+    """How the rows of a training file are laid out."""
+
+    PROMPT_COMPLETION = "prompt_completion"  # prompt, completion: text, or lists of messages
+    MESSAGES = "messages"  # one list of messages that ends with the answer
+    PREFERENCES = "preferences"  # chosen, rejected, and prompt (or the prompt as their common beginning)
+
+
 class Split(StrEnum):
     """What an example may be used for. A test row is never trained on and never steers a choice."""
 
@@ -25,7 +33,11 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset of a tenant. `digest` is the SHA-256 of its file; the file never changes."""
+    """A dataset of a tenant. `digest` is the SHA-256 of its file; the file never changes.
+
+    `path` is relative to the project where the file lies inside it (a checkout may move), else absolute.
+    `core.datasets.service.dataset_path` tells where the file is.
+    """
 
     id: str
     tenant_id: str
@@ -45,18 +57,38 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One demonstration. `slice` names what a test row measures (new_values, held_out_columns) or is None."""
+    """One demonstration. `slice` names what a test row measures (new_values, held_out_columns) or is None.
+
+    `system` is the system turn before the prompt, or "" where there is none. `line` is its line in the file.
+    """
 
     prompt: str
     completion: str
     split: Split
     slice: str | None
     line: int
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One pair of answers to a prompt, of which people prefer `chosen`."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    split: Split
+    slice: str | None
+    line: int
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a dataset, with the lines that show it (at most the first ten)."""
+    """Something wrong with a dataset, with the lines that show it (at most the first ten).
+
+    `message` says what is wrong, why it matters and what to do next; `rows` counts all rows concerned.
+    """
 
     rule: str
     severity: str  # "error": cannot be trained on; "warning": can, but look

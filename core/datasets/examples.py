@@ -1,0 +1,85 @@
+"""A training file read from front to back: its outline, its examples and its faults."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from core.datasets.formats import read_rows
+from core.datasets.layouts import Outline, outline_of, parse_row
+from core.datasets.records import Example, Preference
+from core.datasets.rows import Fault, FileLimits, Row
+from core.errors import InvalidInputError
+
+SHOWN_FAULTS = 10
+
+
+@dataclass(slots=True)
+class Census:
+    """Counts of a training file, taken while it is read."""
+
+    rows: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    slices: Counter[str] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+    fault_count: int = 0
+
+    def add(self, item: Example | Preference | Fault) -> None:
+        """Count one row; only the first faults are kept."""
+        if isinstance(item, Fault):
+            self.fault_count += 1
+            if len(self.faults) < SHOWN_FAULTS:
+                self.faults.append(item)
+            return
+        self.rows += 1
+        self.splits[str(item.split)] += 1
+        if item.slice is not None:
+            self.slices[item.slice] += 1
+
+
+def open_examples(
+    path: Path, limits: FileLimits = FileLimits()
+) -> tuple[Outline, Iterator[Example | Preference | Fault]]:
+    """The outline of a training file and its rows in order. Holds one row at a time.
+
+    Raises RefusedFileError or InvalidInputError when it is no training file at all.
+    """
+    rows = read_rows(path, limits)
+    faults: list[Fault] = []
+    for row in rows:
+        if isinstance(row, Row):
+            outline = outline_of(row)
+            return outline, chain(faults, (_parsed(outline, each) for each in chain([row], rows)))
+        faults.append(row)
+        if len(faults) > SHOWN_FAULTS:
+            break
+    if faults:
+        raise unreadable_rows(path.name, faults, len(faults))
+    raise InvalidInputError(
+        f"The file {path.name} has no rows.", "", "Give a file with at least one example."
+    )
+
+
+def take_census(rows: Iterable[Example | Preference | Fault]) -> Census:
+    """Count all rows without keeping them."""
+    census = Census()
+    for row in rows:
+        census.add(row)
+    return census
+
+
+def unreadable_rows(name: str, faults: Iterable[Fault], count: int) -> InvalidInputError:
+    """The error that lists the rows that cannot be used."""
+    listed = "; ".join(f"line {fault.line}: {fault.reason}" for fault in faults)
+    more = f"; and {count - SHOWN_FAULTS} more" if count > SHOWN_FAULTS else ""
+    what = "1 row" if count == 1 else f"{count:,} rows"
+    return InvalidInputError(
+        f"{what} of {name} cannot be used.",
+        f"{listed}{more}.",
+        "Correct or remove these lines, then import it again.",
+    )
+
+
+def _parsed(outline: Outline, row: Row | Fault) -> Example | Preference | Fault:
+    return row if isinstance(row, Fault) else parse_row(outline, row)

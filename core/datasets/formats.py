@@ -1,0 +1,97 @@
+"""Files to rows: JSONL, JSON and CSV, plain or gzipped, read in bounded memory and never guessed silently.
+
+What a file is follows from its first bytes, never from its name. A row that cannot be read becomes a `Fault`
+with its line; nothing is dropped without one.
+"""
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from core.datasets import csv_rows, json_rows
+from core.datasets.rows import Fault, FileLimits, Row, numbered_lines, open_unpacked, refused
+
+HEAD_BYTES = 1 << 16
+GZIP_START = b"\x1f\x8b"
+BINARY_STARTS = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+    (b"%PDF", "a PDF"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\x1f\x8b", "a gzip file inside a gzip file"),
+)
+
+
+class FileFormat(StrEnum):
+    """How the rows of a file are written."""
+
+    JSONL = "jsonl"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class FileShape:
+    """What a file was found to be. `delimiter` is set for CSV only."""
+
+    format: FileFormat
+    compressed: bool
+    delimiter: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """The ending that says what is in the file."""
+        return f".{self.format}" + (".gz" if self.compressed else "")
+
+
+def read_rows(path: Path, limits: FileLimits = FileLimits()) -> Iterator[Row | Fault]:
+    """All rows of a file in order. Raises RefusedFileError when the file as a whole cannot be read."""
+    shape = detect_format(path)
+    with open_unpacked(path, shape.compressed) as file:
+        lines = numbered_lines(file, limits, path.name)
+        if shape.format is FileFormat.CSV:
+            rows = csv_rows.read_csv(lines, shape.delimiter, limits)
+        elif shape.format is FileFormat.JSON:
+            rows = json_rows.read_document(file, path.name, limits)
+        else:
+            rows = json_rows.read_lines(lines, limits)
+        for count, row in enumerate(rows, start=1):
+            if count > limits.rows:
+                raise refused(
+                    path.name, f"It has more than {limits.rows:,} rows.", "Split it into several files."
+                )
+            yield row
+
+
+def detect_format(path: Path) -> FileShape:
+    """Format, compression and delimiter, from the first 64 KiB. Raises RefusedFileError with the reason."""
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == GZIP_START
+    with open_unpacked(path, compressed) as file:
+        head = file.read(HEAD_BYTES)
+    _refuse_binary(path.name, head)
+    text = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode(head)
+    stripped = text.lstrip()
+    if not stripped:
+        raise refused(path.name, "It is empty.")
+    if stripped[0] == "[":
+        return FileShape(FileFormat.JSON, compressed)
+    if stripped[0] == "{":
+        lines = not json_rows.is_open_document(stripped.split("\n", 1)[0])
+        return FileShape(FileFormat.JSONL if lines else FileFormat.JSON, compressed)
+    return FileShape(FileFormat.CSV, compressed, csv_rows.detect_delimiter(stripped, path.name))
+
+
+def _refuse_binary(name: str, head: bytes) -> None:
+    for start, kind in BINARY_STARTS:
+        if head.startswith(start):
+            raise refused(name, f"It is {kind}.")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise refused(name, "It is text in UTF-16.", "Save it as UTF-8.")
+    if b"\0" in head:
+        raise refused(name, "It is not a text file: it holds NUL bytes.")

@@ -1,0 +1,115 @@
+"""Text that looks like personal data (e-mail, phone, payment card, IBAN, social security number) or a secret.
+
+Numbers of retail media look alike: a GTIN, an ad id or a time in milliseconds is not a payment card.
+"""
+
+import re
+from collections.abc import Iterator
+
+_EMAIL = re.compile(
+    r"(?<![\w.%+-])[A-Za-z0-9_%+-][\w.%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}(?![\w-])"
+)
+_PHONE = re.compile(
+    r"(?<![\w:.+-])\+[1-9]\d{0,2}[ .-]?(?:\(0?\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}(?![\w:])"
+    r"|(?<![\w.-])(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])[2-9]\d{2}[-.]\d{4}(?![\w-])"
+)
+_NAMED_PHONE = re.compile(
+    r"(?i)\b(?:phone|tel|telephone|mobile|cell|fax|whatsapp)\W{1,4}(\+?\(?\d[\d ()./-]{5,18}\d)(?!\w)"
+)
+_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])(?!\.\d)")
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
+_SSN = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
+_SECRET = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
+    r"|(?<!\w)(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)"
+    r"|(?<!\w)gh[pousr]_[A-Za-z0-9]{36,}"
+    r"|(?<!\w)sk-[A-Za-z0-9_-]{20,}"
+    r"|(?<!\w)xox[abprs]-[A-Za-z0-9-]{10,}"
+    r"|(?<!\w)AIza[A-Za-z0-9_-]{35}"
+    r"|(?<!\w)eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+)
+_NAMED_NUMBER = re.compile(
+    r"(?i)(?:gtin|upc|ean|isbn|barcode|sku|asin|item|product|order|campaign|keyword|creative|advertiser|account"
+    r"|session|request|event|time|\bts|id|nr|no)[^a-z0-9]{0,6}$"
+)
+CONTEXT_CHARACTERS = 24
+
+
+def find_personal_data(text: str) -> set[str]:
+    """Kinds of personal data that the text seems to hold."""
+    found: set[str] = set()
+    if "@" in text and _EMAIL.search(text):
+        found.add("e-mail")
+    if _PHONE.search(text) or any(7 <= _digit_count(m[1]) <= 15 for m in _NAMED_PHONE.finditer(text)):
+        found.add("phone")
+    if any(_cards(text)):
+        found.add("card")
+    if any(is_iban(match[0].replace(" ", "")) for match in _IBAN.finditer(text)):
+        found.add("IBAN")
+    if _SSN.search(text):
+        found.add("social security number")
+    return found
+
+
+def holds_secret(text: str) -> bool:
+    """Whether the text holds what looks like a private key, an access key or a token."""
+    return _SECRET.search(text) is not None
+
+
+def passes_luhn(digits: str) -> bool:
+    """Check digit of a payment card (ISO/IEC 7812-1, annex B)."""
+    doubled = (int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits)))
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def is_gtin(digits: str) -> bool:
+    """Check digit of a GTIN-8, -12 (UPC), -13 (EAN) or -14 (GS1 General Specifications 7.9)."""
+    if len(digits) not in (8, 12, 13, 14) or not digits.isdigit():
+        return False
+    weighted = (int(digit) * (1 if place % 2 == 0 else 3) for place, digit in enumerate(reversed(digits)))
+    return sum(weighted) % 10 == 0
+
+
+def is_iban(text: str) -> bool:
+    """Check digits of an international bank account number (ISO 13616, mod 97)."""
+    if not 15 <= len(text) <= 34:
+        return False
+    return int("".join(str(int(sign, 36)) for sign in text[4:] + text[:4])) % 97 == 1
+
+
+def _cards(text: str) -> Iterator[str]:
+    for match in _CARD.finditer(text):
+        digits = match[0].replace(" ", "").replace("-", "")
+        if not (_is_card_number(digits) and passes_luhn(digits)) or is_gtin(digits):
+            continue
+        before = text[max(0, match.start() - CONTEXT_CHARACTERS) : match.start()]
+        if digits != match[0] or not _NAMED_NUMBER.search(before):
+            yield digits
+
+
+def _is_card_number(digits: str) -> bool:
+    """Whether first digits and length are those of a card brand; 13-digit numbers are EANs here."""
+    two, four = int(digits[:2]), int(digits[:4])
+    match len(digits):
+        case 14:
+            return two in (36, 38) or 3000 <= four <= 3059
+        case 15:
+            return two in (34, 37)
+        case 16:
+            return (
+                digits[0] == "4"
+                or 51 <= two <= 55
+                or 2221 <= four <= 2720
+                or four == 6011
+                or two in (62, 65)
+                or 3528 <= four <= 3589
+            )
+        case 17 | 18:
+            return two == 62
+        case 19:
+            return two == 62 or digits[0] == "4"
+    return False
+
+
+def _digit_count(text: str) -> int:
+    return sum(sign.isdigit() for sign in text)

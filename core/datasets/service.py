@@ -1,0 +1,291 @@
+"""The dataset library: register, import, find, read and check."""
+
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy.orm import Session
+
+from core.datasets import cards, store
+from core.datasets.check import check_examples, check_preferences, require_trainable
+from core.datasets.examples import Census, open_examples, take_census, unreadable_rows
+from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set
+from core.datasets.formats import detect_format, read_rows
+from core.datasets.layouts import Outline
+from core.datasets.records import Dataset, DatasetKind, Example, Preference, Problem
+from core.datasets.rows import Fault, FileLimits, Row
+from core.datasets.uploads import StoredFile, store_upload
+from core.errors import IntegrityError, InvalidInputError, NotFoundError
+from core.settings import PROJECT_ROOT
+from core.storage.files import sha256_of
+from core.storage.ids import new_id
+
+__all__ = [
+    "check_dataset",
+    "check_examples",
+    "check_preferences",
+    "dataset_path",
+    "find_by_name",
+    "get",
+    "import_upload",
+    "list_datasets",
+    "preview_rows",
+    "read_examples",
+    "read_preferences",
+    "register_file",
+    "require_trainable",
+]
+
+ADAPTER_TYPES = ("retailer", "task", "brand", "domain")
+SUPERSEDED = "superseded_by"
+MAX_PREVIEW_ROWS = 1000
+
+
+def register_file(
+    session: Session, tenant_id: str, *, path: Path, card: dict[str, Any] | None, name: str, now: datetime
+) -> Dataset:
+    """Register a file where it lies. The same name and content give the same dataset, with the newer card.
+
+    A dataset registered at this path with other content is superseded: listed no more, still found by id.
+    Without a card the file must be a training file, and its card is made from what it holds.
+    Raises NotFoundError, IntegrityError (the digest of the card is another one), InvalidInputError.
+    """
+    if not path.is_file():
+        raise NotFoundError(
+            f"The data file {path} is missing.", "", "Restore it, or generate the demo data again."
+        )
+    stored = StoredFile(path.resolve(), sha256_of(path), path.stat().st_size)
+    if card is None:
+        _, found = _inspect(path, path.name)
+        entries = _made_card(_checked_name(name), None, stored, found)
+    else:
+        entries = card
+        told = cards.parse_card(card, path.name).digest
+        if told != stored.digest:
+            raise IntegrityError(
+                f"The data file {path} is damaged.",
+                f"Its SHA-256 is {stored.digest[:12]}…, its card says {told[:12]}….",
+                "Restore it, or generate the demo data again.",
+            )
+    return _register(session, tenant_id, _checked_name(name), stored, entries=entries, now=now)
+
+
+def import_upload(
+    session: Session,
+    tenant_id: str,
+    *,
+    file: BinaryIO,
+    name: str,
+    adapter_type: str | None,
+    datasets_dir: Path,
+    limit_bytes: int,
+    now: datetime,
+) -> Dataset:
+    """Store an uploaded training file and register it; every row must be readable.
+
+    JSONL, JSON or CSV, plain or gzipped: prompt and completion, messages, or chosen and rejected. A set that
+    names no splits gets them from its prompts (80/10/10). If the transaction fails, the stored file may stay.
+    Raises InvalidInputError (with the lines that are wrong), UnavailableError when the disk refuses.
+    """
+    name = _checked_name(name)
+    if adapter_type is not None and adapter_type not in ADAPTER_TYPES:
+        raise InvalidInputError(
+            f"«{adapter_type[:40]}» is no adapter type.", "", f"Use one of {', '.join(ADAPTER_TYPES)}."
+        )
+    stored, found = store_upload(file, datasets_dir, limit_bytes, lambda staging: _inspect(staging, name))
+    entries = _made_card(name, adapter_type, stored, found)
+    return _register(session, tenant_id, name, stored, entries=entries, now=now)
+
+
+def get(session: Session, tenant_id: str, dataset_id: str) -> Dataset:
+    """A dataset by id. Raises NotFoundError, also for another tenant's dataset."""
+    dataset = store.find(session, tenant_id, dataset_id)
+    if dataset is None:
+        raise NotFoundError("There is no such dataset.", "", "Choose one from the dataset library.")
+    return dataset
+
+
+def list_datasets(session: Session, tenant_id: str, *, kind: DatasetKind | None = None) -> list[Dataset]:
+    """Datasets of a tenant, newest first, without superseded ones."""
+    return [each for each in store.list_all(session, tenant_id, kind=kind) if SUPERSEDED not in each.card]
+
+
+def find_by_name(session: Session, tenant_id: str, name: str) -> Dataset | None:
+    """The newest dataset of that name, or None."""
+    current = [each for each in store.list_all(session, tenant_id, name=name) if SUPERSEDED not in each.card]
+    return current[0] if current else None
+
+
+def dataset_path(dataset: Dataset) -> Path:
+    """Where the file of a dataset lies: a relative path is below the project's folder."""
+    return PROJECT_ROOT / dataset.path
+
+
+def read_examples(dataset: Dataset) -> list[Example]:
+    """All demonstrations of an SFT set, in the order of the file.
+
+    Raises IntegrityError (the file is missing or has changed), InvalidInputError (a set of another kind).
+    """
+    return [row for row in _read(dataset, DatasetKind.SFT) if isinstance(row, Example)]
+
+
+def read_preferences(dataset: Dataset) -> list[Preference]:
+    """All preference pairs of a DPO set, in the order of the file. Raises as `read_examples`."""
+    return [row for row in _read(dataset, DatasetKind.DPO) if isinstance(row, Preference)]
+
+
+def preview_rows(dataset: Dataset, limit: int) -> list[dict[str, Any]]:
+    """The first rows as the file says them, by column; rows that cannot be read are left to the checks.
+
+    Reads only the beginning of the file, so its digest is not checked. Values are untrusted text.
+    """
+    limit = max(0, min(limit, MAX_PREVIEW_ROWS))
+    rows = read_rows(_present(dataset))
+    return list(islice((row.values for row in rows if isinstance(row, Row)), limit))
+
+
+def check_dataset(dataset: Dataset) -> list[Problem]:
+    """Problems of a dataset of any kind. Raises IntegrityError when the file is missing or has changed."""
+    if dataset.kind is DatasetKind.SFT:
+        return check_examples(read_examples(dataset))
+    if dataset.kind is DatasetKind.DPO:
+        return check_preferences(read_preferences(dataset))
+    faults = [row for row in read_rows(_unchanged(dataset)) if isinstance(row, Fault)]
+    if not faults:
+        return []
+    message = (
+        f"{len(faults):,} rows cannot be read, the first because {faults[0].reason}. Export the file again."
+    )
+    lines = [fault.line for fault in faults[:SHOWN_LINES]]
+    return [finding_of_set("unreadable_rows", ERROR, message, len(faults), lines)]
+
+
+def _read(dataset: Dataset, kind: DatasetKind) -> list[Example | Preference]:
+    if dataset.kind is not kind:
+        needed = "demonstrations (sft)" if kind is DatasetKind.SFT else "preference pairs (dpo)"
+        raise InvalidInputError(
+            f"«{dataset.name}» holds no {needed}.",
+            f"It is a dataset of kind {dataset.kind}.",
+            "Choose another dataset.",
+        )
+    _, rows = open_examples(_unchanged(dataset))
+    examples: list[Example | Preference] = []
+    census = Census()
+    for row in rows:
+        census.add(row)
+        if not isinstance(row, Fault):
+            examples.append(row)
+    if census.fault_count:
+        raise unreadable_rows(dataset.name, census.faults, census.fault_count)
+    return examples
+
+
+def _present(dataset: Dataset) -> Path:
+    path = dataset_path(dataset)
+    if not path.is_file():
+        raise IntegrityError(
+            f"The file of «{dataset.name}» is missing.",
+            f"It should be at {path}.",
+            "Restore it, or import it again.",
+        )
+    return path
+
+
+def _unchanged(dataset: Dataset) -> Path:
+    path = _present(dataset)
+    if sha256_of(path) != dataset.digest:
+        raise IntegrityError(
+            f"The file of «{dataset.name}» has changed since it was registered.",
+            f"{path} is not the file with SHA-256 {dataset.digest[:12]}….",
+            "Restore it, or register it again as a new dataset.",
+        )
+    return path
+
+
+def _inspect(path: Path, name: str) -> tuple[str, tuple[Outline, Census]]:
+    """Suffix, outline and counts of a training file. Raises InvalidInputError that lists unreadable rows."""
+    suffix = detect_format(path).suffix
+    outline, rows = open_examples(path, FileLimits())
+    census = take_census(rows)
+    if census.fault_count:
+        raise unreadable_rows(name, census.faults, census.fault_count)
+    return suffix, (outline, census)
+
+
+def _made_card(
+    name: str, adapter_type: str | None, stored: StoredFile, found: tuple[Outline, Census]
+) -> dict[str, Any]:
+    outline, census = found
+    return {
+        "name": name,
+        "title": name,
+        "kind": str(outline.kind),
+        "adapter_type": adapter_type,
+        "description": "",
+        "simulated": False,
+        "layout": str(outline.layout),
+        "rows": census.rows,
+        "splits": dict(sorted(census.splits.items())),
+        "split_by": "split column" if outline.names_splits else "hash of the prompt",
+        "slices": dict(sorted(census.slices.items())),
+        "ignored_columns": list(outline.ignored_columns),
+        "digest": stored.digest,
+    }
+
+
+def _register(
+    session: Session, tenant_id: str, name: str, stored: StoredFile, *, entries: dict[str, Any], now: datetime
+) -> Dataset:
+    card = cards.parse_card(entries, name)
+    dataset = Dataset(
+        id=new_id("ds"),
+        tenant_id=tenant_id,
+        name=name,
+        title=card.title,
+        kind=card.kind,
+        adapter_type=card.adapter_type,
+        description=card.description,
+        simulated=card.simulated,
+        path=_stored_path(stored.path),
+        digest=stored.digest,
+        size_bytes=stored.size_bytes,
+        rows=card.rows,
+        card=entries,
+        created_at=now,
+    )
+    known = store.find_by_content(session, tenant_id, name, stored.digest)
+    if known is None and not store.insert(session, dataset):
+        known = store.find_by_content(session, tenant_id, name, stored.digest)
+    if known is not None:
+        dataset = replace(dataset, id=known.id, created_at=known.created_at)
+        if dataset != known:
+            texts = {
+                each: getattr(dataset, each) for each in ("title", "description", "simulated", "path", "card")
+            }
+            store.rewrite(session, tenant_id, dataset.id, **texts)
+    _supersede(session, dataset)
+    return dataset
+
+
+def _supersede(session: Session, dataset: Dataset) -> None:
+    """Whatever else was registered at this path holds content that is no longer there."""
+    for other in store.list_all(session, dataset.tenant_id, path=dataset.path):
+        if other.digest != dataset.digest and other.card.get(SUPERSEDED) != dataset.id:
+            store.rewrite(session, dataset.tenant_id, other.id, card={**other.card, SUPERSEDED: dataset.id})
+
+
+def _stored_path(path: Path) -> str:
+    return str(path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path)
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not name or len(name) > 200 or not name.isprintable() or "/" in name or "\\" in name:
+        raise InvalidInputError(
+            "The dataset has no usable name.",
+            "A name has 1 to 200 printable characters, without slashes.",
+            "Give it another name.",
+        )
+    return name
