@@ -149,7 +149,7 @@ def _tensor(path: Path, name: str, entry: Any, data_start: int, dtypes: Mapping[
         raise _refused(path, f"Shape or place of tensor «{name[:80]}» is malformed.")
     size = math.prod(shape) * dtypes[dtype]
     if size == 0 or offsets[1] - offsets[0] != size:
-        raise _refused(path, f"Tensor «{name[:80]}» has not the {size} bytes that its shape needs.")
+        raise _refused(path, f"Tensor «{name[:80]}» is empty or has not the {size} bytes of its shape.")
     return TensorInfo(dtype, tuple(shape), data_start + offsets[0], size)
 
 
