@@ -9,8 +9,9 @@ against the head noted beside the log, and, where somebody could change both, ag
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,29 +74,21 @@ def verify(s: Session, tenant_id: str, *, anchored_head: str | None = None) -> A
     noted = store.audit_head(s, tenant_id)
     if noted is None and store.tenant_by_id(s, tenant_id) is None:
         raise NotFoundError("There is no such workspace.")
-    seen = {FIRST_HASH} & {anchored_head}
-    at_noted = (0, FIRST_HASH)
-    count, head = at_noted
+    kept = {FIRST_HASH if noted is None else noted[1], anchored_head or FIRST_HASH}
     try:
-        for entry in store.audit_chain(s, tenant_id):
-            problem = _broken(tenant_id, entry, count + 1, head)
-            if problem:
-                return AuditVerdict(count, head, count + 1, problem)
-            count, head = entry.seq, entry.hash
-            seen |= {head} & {anchored_head}
-            if noted is not None and count == noted[0]:
-                at_noted = (count, head)
+        walk = _walk(store.audit_chain(s, tenant_id), tenant_id, kept)
     except ValueError:
-        return AuditVerdict(count, head, count + 1, "An entry cannot be read: it was changed.")
+        walk = _walk(_readable(store.audit_chain(s, tenant_id, portion=1)), tenant_id, kept)
+        walk.problem = walk.problem or "The entry cannot be read: it was changed."
     # Entries may have been added while we walked: the heads noted before and after enclose the end.
     noted_now = store.audit_head(s, tenant_id)
-    if noted is None or noted_now is None or at_noted != noted or count > noted_now[0]:
-        return AuditVerdict(count, head, count + 1, "The log does not end where its last entry was noted.")
-    if anchored_head is not None and not seen:
-        return AuditVerdict(
-            count, head, count + 1, "The anchored entry is missing: cut off, or written anew."
-        )
-    return AuditVerdict(count, head, None, None)
+    if walk.problem is None and (noted is None or noted_now is None or walk.count > noted_now[0]):
+        walk.problem = "The log does not end where its last entry was noted."
+    if walk.problem is None and noted is not None and walk.seen.get(noted[1]) != noted[0]:
+        walk.problem = "The log ends before the last entry that was noted."
+    if walk.problem is None and anchored_head is not None and anchored_head not in walk.seen:
+        walk.problem = "The anchored entry is missing: cut off, or written anew."
+    return AuditVerdict(walk.count, walk.head, walk.count + 1 if walk.problem else None, walk.problem)
 
 
 def link_hash(tenant_id: str, entry: AuditEntry) -> str:
@@ -112,6 +105,33 @@ def link_hash(tenant_id: str, entry: AuditEntry) -> str:
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+@dataclass
+class _Walk:
+    """How far a chain holds. `seen` gives the numbers of the hashes that were looked for."""
+
+    count: int
+    head: str
+    seen: dict[str, int]
+    problem: str | None
+
+
+def _walk(chain: Iterable[AuditEntry], tenant_id: str, kept: set[str]) -> _Walk:
+    walk = _Walk(0, FIRST_HASH, {FIRST_HASH: 0}, None)
+    for entry in chain:
+        walk.problem = _broken(tenant_id, entry, walk.count + 1, walk.head)
+        if walk.problem:
+            break
+        walk.count, walk.head = entry.seq, entry.hash
+        if walk.head in kept:
+            walk.seen[walk.head] = walk.count
+    return walk
+
+
+def _readable(chain: Iterable[AuditEntry]) -> Iterator[AuditEntry]:
+    with suppress(ValueError):
+        yield from chain
 
 
 def _broken(tenant_id: str, entry: AuditEntry, seq: int, previous_hash: str) -> str | None:

@@ -290,7 +290,12 @@ def _clean_name(name: str, what: str) -> str:
 
 def _clean_email(email: str) -> str:
     clean = _email_form(email)
-    if len(clean) > EMAIL_LETTERS or not _EMAIL.fullmatch(clean) or not clean.isprintable():
+    if (
+        len(clean) > EMAIL_LETTERS
+        or not _EMAIL.fullmatch(clean)
+        or not clean.isprintable()
+        or "\ufffd" in clean
+    ):
         raise InvalidInputError(
             "This is not an e-mail address.",
             f"It must look like name@example.com and have at most {EMAIL_LETTERS} characters.",

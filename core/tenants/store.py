@@ -311,9 +311,9 @@ def audit_entries(
     return [_entry(row) for row in s.execute(statement.order_by(AuditRow.seq.desc()).limit(limit))]
 
 
-def audit_chain(s: Session, tenant_id: str) -> Iterator[AuditEntry]:
-    """Every link, oldest first, without holding them all. Raises ValueError at one that cannot be read."""
-    statement = _audit_columns(tenant_id).order_by(AuditRow.seq).execution_options(yield_per=500)
+def audit_chain(s: Session, tenant_id: str, portion: int = 500) -> Iterator[AuditEntry]:
+    """Every link, oldest first, a portion at a time. Raises ValueError at a portion that cannot be read."""
+    statement = _audit_columns(tenant_id).order_by(AuditRow.seq).execution_options(yield_per=portion)
     for row in s.execute(statement):
         yield _entry(row)
 

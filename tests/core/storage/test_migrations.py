@@ -155,7 +155,10 @@ def test_the_audit_log_refuses_a_replacing_insert(
 ) -> None:
     with sqlite_database.transaction() as s:
         audit.append(s, tenant_id=sqlite_tenant.id, actor="ann", action="look", subject="job", now=now)
-    replace = "INSERT OR REPLACE INTO audit_log SELECT tenant_id, seq, at, 'eve', action, subject, detail, previous_hash, hash FROM audit_log"
+    replace = (
+        "INSERT OR REPLACE INTO audit_log SELECT tenant_id, seq, at, 'eve', action, subject, detail, "
+        "previous_hash, hash FROM audit_log"
+    )
     with pytest.raises(DBAPIError, match="append-only"), sqlite_database.transaction() as s:
         s.execute(text(replace))
 
