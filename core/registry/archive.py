@@ -33,8 +33,8 @@ def unpack(file: BinaryIO, into: Path, wanted: Iterable[str], marker: str, limit
     _check_end(file)
     try:
         with zipfile.ZipFile(file) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             _check_entries(archive.infolist(), limit_bytes)
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             for entry in entries:
                 with archive.open(entry) as content:
                     _check_content(entry.filename, content.read(512))

@@ -205,6 +205,11 @@ def encrypted(blob: bytes) -> bytes:
     return bytes(out)
 
 
+def nul_named(blob: bytes, name: bytes) -> bytes:
+    """The first letter of a file's name becomes NUL, where some readers would end the name."""
+    return blob.replace(name, b"\0" + name[1:])
+
+
 def overlapping(files: dict[str, bytes]) -> bytes:
     """All directory entries point to the first file."""
     blob = bytearray(zip_of(files, zipfile.ZIP_STORED).getvalue())
@@ -307,6 +312,7 @@ def test_zips_that_are_built_to_harm_are_refused(
         "0 files": zip_of({"a.txt": b"x"}),
         "2 files": zip_of(good | {"b/" + CONFIG: b"{}"}),
         "twice": zip_of(good | {CONFIG.upper(): b"{}"}),
+        "could lead out": io.BytesIO(nul_named(zip_of(good | {"notes.txt": b"x"}).getvalue(), b"notes.txt")),
         "encrypted": io.BytesIO(encrypted(zip_of(good).getvalue())),
         "unusual way": zip_of(good, zipfile.ZIP_LZMA),
         "overlap": io.BytesIO(overlapping({"a.json": b"{}", "b.json": b"{}"})),
