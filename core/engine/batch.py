@@ -1,0 +1,187 @@
+"""The running batch: prompts join it, every step adds one token to each row, finished rows leave it."""
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.engine.base import LoadedBase
+from core.engine.cache import RowCache
+from core.engine.decode import choose_tokens
+from core.engine.limits import check_cache, check_length
+from core.engine.lora import Lane
+from core.engine.plan import BatchPlan, RowTerm, plan_batch
+from core.engine.row import Row
+
+PROMPT_TOKENS_PER_PASS = 4096
+
+
+class RunningBatch:
+    """Rows, their cache and the model. Only the inference thread calls it, except `check_fits` and `size`."""
+
+    def __init__(
+        self,
+        base: LoadedBase,
+        lane: Lane,
+        *,
+        adapter_dtype: torch.dtype,
+        max_rows: int,
+        kv_budget_bytes: int,
+    ) -> None:
+        self._base, self._lane, self._adapter_dtype = base, lane, adapter_dtype
+        self._max_rows, self._kv_budget_bytes = max_rows, kv_budget_bytes
+        self._cache = RowCache(base.layers, max_rows)
+        self._rows: list[Row] = []
+        self._plan: BatchPlan | None = None
+        self._plan_is_current = False
+        keeps = "logits_to_keep" in inspect.signature(base.model.forward).parameters
+        self._last_only = {"logits_to_keep": 1} if keeps else {}
+
+    @property
+    def size(self) -> int:
+        """Rows that run now."""
+        return len(self._rows)
+
+    def check_fits(self, prompt_tokens: int, max_new_tokens: int) -> None:
+        """Raises InvalidInputError or InsufficientMemoryError when such a request could never run."""
+        check_length(prompt_tokens, max_new_tokens, self._base.context_length)
+        check_cache((prompt_tokens + max_new_tokens) * self._base.kv_bytes_per_token, self._kv_budget_bytes)
+
+    def has_room(self, joining: Sequence[Row], row: Row) -> bool:
+        """Whether `row` may join beside the running rows and those that join with it."""
+        rows = [*self._rows, *joining, row]
+        columns = max(r.total_length for r in rows)
+        needed = len(rows) * columns * self._base.kv_bytes_per_token
+        return len(rows) <= self._max_rows and (len(rows) == 1 or needed <= self._kv_budget_bytes)
+
+    def join(self, rows: Sequence[Row]) -> int:
+        """Read the prompts of new rows. Returns how many were over at once. A bad row fails alone."""
+        over = 0
+        for group in _groups_of_similar_length(rows):
+            try:
+                over += self._read_prompts(group)
+            except Exception as error:  # noqa: BLE001 - whatever one request causes must not reach the others
+                if len(group) == 1:
+                    group[0].fail(error)
+                    over += 1
+                else:
+                    over += sum(self.join([row]) for row in group)
+        return over
+
+    def step(self) -> int:
+        """One token for every row. Returns how many answers are over now."""
+        over = self._drop_cancelled()
+        if not self._rows:
+            return over
+        if not self._plan_is_current:
+            self._plan, self._plan_is_current = self._make_plan([row.lease.terms for row in self._rows]), True
+        try:
+            self._cache.open_step()
+            logits = self._forward(
+                torch.tensor([[row.last_token] for row in self._rows]),
+                self._cache.mask(),
+                torch.tensor(self._cache.lengths).unsqueeze(1),
+                self._plan,
+            )
+            self._cache.keep_step()
+        except Exception as error:  # noqa: BLE001 - a failed pass ends its rows; the engine goes on
+            return over + self.fail_all(error)
+        return over + self._accept(logits, 0)
+
+    def fail_all(self, error: BaseException) -> int:
+        """End every row with an error."""
+        rows, self._rows = self._rows, []
+        self._cache.clear()
+        self._plan_is_current = False
+        for row in rows:
+            row.fail(error)
+        return len(rows)
+
+    def _read_prompts(self, rows: Sequence[Row]) -> int:
+        lengths = [len(row.prompt) for row in rows]
+        width = max(lengths)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for place, row in enumerate(rows):
+            row.start()
+            ids[place, width - lengths[place] :] = torch.tensor(row.prompt)
+            mask[place, width - lengths[place] :] = 1
+        self._cache.open_prompts(len(rows), width)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        logits = self._forward(ids, mask, positions, self._make_plan([row.lease.terms for row in rows]))
+        self._cache.keep_prompts(lengths)
+        first = len(self._rows)
+        self._rows.extend(rows)
+        self._plan_is_current = False
+        return self._accept(logits, first)
+
+    def _make_plan(self, terms: Sequence[Sequence[RowTerm]]) -> BatchPlan | None:
+        return plan_batch(terms, dtype=self._adapter_dtype, device=self._base.device)
+
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, plan: BatchPlan | None) -> Tensor:
+        """Logits [rows, vocabulary] after the last token of each row."""
+        device = self._base.device
+        self._lane.plan = plan
+        try:
+            output = self._base.model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=positions.to(device),
+                past_key_values=self._cache,
+                use_cache=True,
+                **self._last_only,
+            )
+        finally:
+            self._lane.plan = None
+            self._lane.forget()
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _accept(self, logits: Tensor, first: int) -> int:
+        """Give the rows from `first` on their next token; those that are over leave."""
+        rows = self._rows[first:]
+        choices = choose_tokens(logits, [row.sampler for row in rows])
+        over = []
+        for place, (row, choice) in enumerate(zip(rows, choices, strict=True), start=first):
+            try:
+                reason = row.accept(choice, self._base.end_tokens)
+                if reason is not None:
+                    row.finish(reason)
+                    over.append(place)
+            except Exception as error:  # noqa: BLE001 - whatever one request causes must not reach the others
+                row.fail(error)
+                over.append(place)
+        self._remove(over)
+        return len(over)
+
+    def _drop_cancelled(self) -> int:
+        over = [place for place, row in enumerate(self._rows) if row.cancelled.is_set()]
+        for place in over:
+            self._rows[place].finish("cancelled")
+        self._remove(over)
+        return len(over)
+
+    def _remove(self, places: Sequence[int]) -> None:
+        for place in sorted(places, reverse=True):
+            self._cache.drop(place)
+            last = self._rows.pop()
+            if place < len(self._rows):
+                self._rows[place] = last
+            self._plan_is_current = False
+
+
+def _groups_of_similar_length(rows: Sequence[Row]) -> list[list[Row]]:
+    """Prompts that are read in one pass: at most half of it padding, and not too many tokens."""
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: len(row.prompt)):
+        width = len(row.prompt)
+        if groups:
+            last = groups[-1]
+            tokens = sum(len(r.prompt) for r in last) + width
+            padded = (len(last) + 1) * width
+            if padded <= PROMPT_TOKENS_PER_PASS and padded <= 2 * tokens:
+                last.append(row)
+                continue
+        groups.append([row])
+    return groups

@@ -1,0 +1,113 @@
+"""Virtual additive LoRA: linear layers that add each row's adapters to the base's output.
+
+The base's weights are never touched. What a forward pass adds is in the plan that the inference thread sets on the
+Lane before the pass and that nobody changes while it lasts.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from core.engine.plan import BatchPlan, Run
+from core.engine.sites import Site, find_linears, number_sites
+
+
+class Lane:
+    """The plan of the pass that runs now, and the products A·x that projections of one block share."""
+
+    __slots__ = ("_group", "_input", "_products", "plan")
+
+    def __init__(self) -> None:
+        self.plan: BatchPlan | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what the last layer left behind."""
+        self._group = -1
+        self._input: Tensor | None = None
+        self._products: list[Tensor | None] = []
+
+    def products(self, plan: BatchPlan, site: Site, x: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
+        """A·x of every run for the group of `site`: [lines, width·length, Σ rank], weighted."""
+        if self._group == site.group and self._input is x:
+            return self._products
+        values = x.to(dtype)
+        self._group, self._input = site.group, x
+        self._products = [_project_down(run, site, values) for run in plan.runs]
+        return self._products
+
+
+def _project_down(run: Run, site: Site, x: Tensor) -> Tensor | None:
+    a = run.view.a.get(site.group)
+    if a is None:
+        return None
+    length = x.shape[1]
+    rows = x if run.whole_batch else x.index_select(0, run.sources)
+    product = torch.bmm(rows.reshape(run.lines, run.width * length, x.shape[2]), a)
+    if run.weights is not None:
+        product.view(run.lines, run.width, length, -1).mul_(run.weights)
+    return product
+
+
+class MixedLinear(nn.Module):
+    """A linear layer of the base with every adapter of the batch beside it.
+
+    In: [rows, length, in]; out: [rows, length, out] in the base's dtype. The adapters' arithmetic is in `dtype`.
+    """
+
+    def __init__(self, base: nn.Module, site: Site, lane: Lane, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.base = base
+        self.site, self._lane, self._dtype = site, lane, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The base's output, plus what the plan adds to each row."""
+        out: Tensor = self.base(x)
+        plan = self._lane.plan
+        return out if plan is None else self._add(plan, x, out)
+
+    def _add(self, plan: BatchPlan, x: Tensor, out: Tensor) -> Tensor:
+        if x.dim() != 3 or x.shape[0] != plan.rows:
+            raise RuntimeError(f"{self.site.name} was given {tuple(x.shape)} for a batch of {plan.rows} rows")
+        products = self._lane.products(plan, self.site, x, self._dtype)
+        total = out if out.dtype == self._dtype else out.to(self._dtype)
+        for run, product in zip(plan.runs, products, strict=True):
+            if product is not None:
+                self._project_up(run, product, total)
+        if total is not out:
+            out.index_copy_(0, plan.covered, total.index_select(0, plan.covered).to(out.dtype))
+        return out
+
+    def _project_up(self, run: Run, product: Tensor, total: Tensor) -> None:
+        b, place = run.view.b[self.site.index], run.placements[self.site.index]
+        if b is None or place is None:
+            return
+        low = product[..., place.column : place.column + place.rank]
+        rows, length, out_features = total.shape
+        if run.whole_batch:
+            total.view(run.lines, run.width * length, out_features).baddbmm_(low, b)
+            return
+        delta = torch.bmm(low, b).view(run.lines * run.width, length, out_features)
+        if run.places is not None:
+            delta = delta.index_select(0, run.places)
+        total.index_add_(0, run.targets, delta)
+
+
+def wrap_linears(model: nn.Module, lane: Lane, dtype: torch.dtype) -> tuple[Site, ...]:
+    """Put a MixedLinear around every linear layer of `model`, once; the layers themselves stay as they are."""
+    linears = list(find_linears(model))
+    sites = number_sites(linears)
+    for site, (name, linear) in zip(sites, linears, strict=True):
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, MixedLinear(linear, site, lane, dtype))
+    return sites
+
+
+def unwrap_linears(model: nn.Module, sites: Sequence[Site]) -> None:
+    """Take the MixedLinear layers away again."""
+    for site in sites:
+        parent, _, leaf = site.name.rpartition(".")
+        mixed = model.get_submodule(site.name)
+        if isinstance(mixed, MixedLinear):
+            setattr(model.get_submodule(parent), leaf, mixed.base)

@@ -1,0 +1,82 @@
+"""From messages to token ids, and from token ids to text."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from core.engine.records import Message
+from core.errors import InvalidInputError
+
+# Private-use characters stand for a marker that somebody wrote into a message while the template is applied.
+_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
+
+
+class Prompter:
+    """The tokenizer behind a lock: it may be asked from any thread."""
+
+    def __init__(self, tokenizer: Any, vocabulary_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary_size = vocabulary_size
+        self._lock = threading.Lock()
+        markers = {str(token) for token in tokenizer.all_special_tokens}
+        markers |= {t.content for t in getattr(tokenizer, "added_tokens_decoder", {}).values() if t.special}
+        self._markers = sorted((m for m in markers if m), key=len, reverse=True)
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the prompt, ready for the answer to follow.
+
+        The base's chat template is applied; without one the contents are joined by newlines. A marker such as
+        `<|im_end|>` inside a message is text: it never ends a turn. Raises InvalidInputError.
+        """
+        if not messages or not any(message.content for message in messages):
+            raise InvalidInputError(
+                "There is nothing to answer.", "All messages are empty.", "Write a prompt."
+            )
+        found: list[str] = []
+        safe = [Message(m.role, self._hide_markers(m.content, found)) for m in messages]
+        with self._lock:
+            text = self._apply_template(safe)
+            ids = self._encode_text(text, found)
+        if not ids or max(ids) >= self._vocabulary_size:
+            raise InvalidInputError("The prompt cannot be read by this base.", "", "Write it in other words.")
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of an answer; turn markers are left out."""
+        with self._lock:
+            text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
+    def _hide_markers(self, content: str, found: list[str]) -> str:
+        if _OPEN in content or _CLOSE in content:
+            content = content.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
+        for marker in self._markers:
+            while marker in content:
+                content = content.replace(marker, f"{_OPEN}{len(found)}{_CLOSE}", 1)
+                found.append(marker)
+        return content
+
+    def _apply_template(self, messages: Sequence[Message]) -> str:
+        if not getattr(self._tokenizer, "chat_template", None):
+            return "\n".join(message.content for message in messages)
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # noqa: BLE001 - the template is a program of the base; it may raise anything
+            raise InvalidInputError(
+                "The base's chat template does not accept these messages.",
+                f"{str(error)[:300]}.",
+                "Alternate user and assistant messages and end with one by the user.",
+            ) from None
+
+    def _encode_text(self, text: str, found: Sequence[str]) -> list[int]:
+        has_template = bool(getattr(self._tokenizer, "chat_template", None))
+        if not found:
+            return list(self._tokenizer.encode(text, add_special_tokens=not has_template))
+        ids: list[int] = []
+        rest = text
+        for number, marker in enumerate(found):
+            before, _, rest = rest.partition(f"{_OPEN}{number}{_CLOSE}")
+            ids += self._tokenizer.encode(before, add_special_tokens=False) if before else []
+            ids += self._tokenizer.encode(marker, add_special_tokens=False, split_special_tokens=True)
+        return ids + (self._tokenizer.encode(rest, add_special_tokens=False) if rest else [])
