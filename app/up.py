@@ -99,7 +99,9 @@ def run(settings: Settings, say: Callable[[str], None] | None = None) -> int:
         workspace = ensure_ready(settings, lambda what: tell(f"• {what} …"))
         with _single_instance(settings) as running_at:
             if running_at is not None:
-                tell(f"\nRMN LoRA runs already. Sign in (works once):\n\n    {_link(settings, workspace, running_at)}\n")
+                tell(
+                    f"\nRMN LoRA runs already. Sign in (works once):\n\n    {_link(settings, workspace, running_at)}\n"
+                )
                 return 0
             port = next_free_port(settings.host, settings.port)
             if port != settings.port:
@@ -149,7 +151,9 @@ def _wait_until_up(parts: list[Part], url: str) -> None:
         for part in parts:
             if part.ended():
                 raise UnavailableError(
-                    f"The {part.name} did not start.", f"Its log ends with:\n{part.log_tail()}", f"See {part.log_path}."
+                    f"The {part.name} did not start.",
+                    f"Its log ends with:\n{part.log_tail()}",
+                    f"See {part.log_path}.",
                 )
         if _answers(f"{url}/api/health"):
             return

@@ -54,16 +54,22 @@ class Settings(BaseSettings):
     )
     max_batch_rows: int = Field(32, ge=1, le=512, description="Rows that one forward pass may hold.")
     max_queue_rows: int = Field(2048, ge=1, description="Requests that may wait before new ones are refused.")
-    max_new_tokens: int = Field(512, ge=1, description="Longest answer that a request may ask for, in tokens.")
+    max_new_tokens: int = Field(
+        512, ge=1, description="Longest answer that a request may ask for, in tokens."
+    )
     adapter_slots: int = Field(32, ge=1, description="Adapters that stay in memory beside the base.")
     session_hours: float = Field(12.0, gt=0, description="How long a sign-in lasts, in hours.")
-    sign_in_link_minutes: float = Field(60.0, gt=0, description="How long a sign-in link is good for, in minutes.")
+    sign_in_link_minutes: float = Field(
+        60.0, gt=0, description="How long a sign-in link is good for, in minutes."
+    )
     requests_per_minute: int = Field(6000, ge=1, description="API requests a tenant may make in a minute.")
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that an upload may hold, in MB.")
     open_registration: bool = Field(
         False, description="Whether POST /tenants/register works without an administrator's key."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
     log_json: bool = Field(False, description="Log lines as JSON instead of text.")
 
     @classmethod

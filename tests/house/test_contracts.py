@@ -65,7 +65,12 @@ def plant(copy_of_the_house: Path) -> Iterator[object]:
 def check_contracts(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run import-linter in `place`; the cache is shared by the runs of one test session."""
     return subprocess.run(
-        [str(LINTER), "--no-logo", *arguments], cwd=place, capture_output=True, text=True, timeout=120, check=False
+        [str(LINTER), "--no-logo", *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -81,6 +86,8 @@ def test_a_planted_violation_is_caught(plant, contract: str, file: str, line: st
     assert contract in (place / "pyproject.toml").read_text()
     result = check_contracts(place, "--contract", contract)
     assert result.returncode != 0, f"{line} in {file} went unnoticed:\n{result.stdout}"
-    assert "BROKEN" in result.stdout or "is not listed" in result.stdout + result.stderr or "exhaustive" in (
-        result.stdout + result.stderr
+    assert (
+        "BROKEN" in result.stdout
+        or "is not listed" in result.stdout + result.stderr
+        or "exhaustive" in (result.stdout + result.stderr)
     ), result.stdout + result.stderr

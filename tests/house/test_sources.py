@@ -11,18 +11,27 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for name in ("app", "core", "pages") for path in (ROOT / name).rglob("*.py"))
 HEAVY = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
-NAMES_THAT_HIDE = re.compile(r"(utils|helpers|common|manager|handler|processor|enhanced|advanced|realtime|_v2)")
+NAMES_THAT_HIDE = re.compile(
+    r"(utils|helpers|common|manager|handler|processor|enhanced|advanced|realtime|_v2)"
+)
 BIN = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize("module", ["app.asgi", "app.__main__", "app.api", "app.main", "app.worker", "app.bootstrap"])
+@pytest.mark.parametrize(
+    "module", ["app.asgi", "app.__main__", "app.api", "app.main", "app.worker", "app.bootstrap"]
+)
 def test_importing_an_entry_point_loads_no_torch(module: str) -> None:
     code = (
         f"import importlib, sys; importlib.import_module({module!r}); "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     answer = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip().splitlines()[-1] == "[]"
@@ -50,7 +59,15 @@ def test_nothing_is_unpickled_evaluated_or_run_through_a_shell() -> None:
                 trusts = any(
                     k.arg == "trust_remote_code" and ast.unparse(k.value) != "False" for k in node.keywords
                 )
-                banned = called in ("eval", "exec", "pickle.load", "pickle.loads", "torch.load", "yaml.load", "os.system")
+                banned = called in (
+                    "eval",
+                    "exec",
+                    "pickle.load",
+                    "pickle.loads",
+                    "torch.load",
+                    "yaml.load",
+                    "os.system",
+                )
                 if banned or shell or trusts:
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {called}")
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -76,7 +93,10 @@ def test_screens_inject_no_html_and_no_css() -> None:
         str(path.relative_to(ROOT))
         for path in SOURCES
         if path.is_relative_to(ROOT / "pages") or path.is_relative_to(ROOT / "app" / "ui")
-        if re.search(r"unsafe_allow_html|st\.html\(|<style|components\.v1\.html|unsafe_allow_javascript", path.read_text())
+        if re.search(
+            r"unsafe_allow_html|st\.html\(|<style|components\.v1\.html|unsafe_allow_javascript",
+            path.read_text(),
+        )
     ]
     assert wrong == []
 
@@ -93,7 +113,9 @@ def test_every_requirement_is_pinned_and_torch_comes_first() -> None:
     pinned = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
     for line in lines:
         assert "==" in line, line
-        assert re.sub(r"\[.*\]", "", line).lower().replace("_", "-") in pinned, f"{line} is not in constraints.txt"
+        assert re.sub(r"\[.*\]", "", line).lower().replace("_", "-") in pinned, (
+            f"{line} is not in constraints.txt"
+        )
 
 
 def run_check(*command: str) -> None:
