@@ -18,8 +18,12 @@ class LoraSpec(BaseModel):
 
     rank: int = Field(16, ge=1, le=256, description="Size of the adapter: larger learns more, weighs more.")
     alpha: float = Field(32.0, gt=0, le=1024, description="Strength of the adapter; usually twice the rank.")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Share of inputs hidden at each step, against overfitting.")
-    rslora: bool = Field(False, description="Scale by alpha over the root of the rank; steadier at high ranks.")
+    dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="Share of inputs hidden at each step, against overfitting."
+    )
+    rslora: bool = Field(
+        False, description="Scale by alpha over the root of the rank; steadier at high ranks."
+    )
     target_modules: tuple[str, ...] = Field(
         LINEAR_LAYERS, min_length=1, description="Layers of the base that get an adapter."
     )
@@ -36,17 +40,31 @@ class TrainingSpec(BaseModel):
     method: Literal["sft"] = Field("sft", description="Learn from demonstrations.")
     preset: str = Field("balanced", description="Preset these values started from.")
     lora: LoraSpec = LoraSpec()
-    quantization: Literal["none", "8bit", "4bit"] = Field("none", description="Hold the base in fewer bits: less memory.")
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        "none", description="Hold the base in fewer bits: less memory."
+    )
     epochs: float = Field(8.0, gt=0, le=100, description="How often every example is seen.")
     batch_size: int = Field(8, ge=1, le=256, description="Examples in one forward pass.")
     gradient_accumulation: int = Field(1, ge=1, le=256, description="Passes that are added up to one step.")
-    learning_rate: float = Field(2e-3, gt=0, le=0.1, description="Size of a step: too large diverges, too small learns little.")
-    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="How the rate falls during the run.")
-    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the run in which the rate rises to its full size.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Pull of the weights towards zero, against overfitting.")
-    max_length: int = Field(512, ge=16, le=131072, description="Longest example, in tokens; longer ones are refused.")
+    learning_rate: float = Field(
+        2e-3, gt=0, le=0.1, description="Size of a step: too large diverges, too small learns little."
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="How the rate falls during the run."
+    )
+    warmup_ratio: float = Field(
+        0.05, ge=0, lt=1, description="Share of the run in which the rate rises to its full size."
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, description="Pull of the weights towards zero, against overfitting."
+    )
+    max_length: int = Field(
+        512, ge=16, le=131072, description="Longest example, in tokens; longer ones are refused."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="The same seed, data and machine give the same adapter.")
-    checkpoint_every: int = Field(25, ge=1, description="Steps between checkpoints; a run continues from the last one.")
+    checkpoint_every: int = Field(
+        25, ge=1, description="Steps between checkpoints; a run continues from the last one."
+    )
     evaluate: bool = Field(True, description="Compare with the base on held-out rows when done.")
     evaluation_rows: int = Field(240, ge=1, le=100000, description="Most held-out rows that are evaluated.")
 
@@ -98,16 +116,16 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True)
 class SliceScore:
-    """Base and adapter on the same held-out rows."""
+    """Base and adapter on the same held-out rows. JSON validity and field accuracy only where JSON is expected."""
 
     n: int
     base_exact_match: Proportion
     adapter_exact_match: Proportion
     exact_match_lift: tuple[float, float, float]  # value, low, high of the paired difference
-    base_json_validity: Proportion
-    adapter_json_validity: Proportion
-    base_field_accuracy: Proportion
-    adapter_field_accuracy: Proportion
+    base_json_validity: Proportion | None
+    adapter_json_validity: Proportion | None
+    base_field_accuracy: Proportion | None
+    adapter_field_accuracy: Proportion | None
 
 
 @dataclass(frozen=True, slots=True)

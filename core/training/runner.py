@@ -1,0 +1,320 @@
+"""One training job, from its row to its adapter. Read it from top to bottom.
+
+Every stage leaves something whole in the job's folder, so an attempt goes on where the one before it was killed:
+checkpoints while it trains, the trained adapter, its evaluation, the published folder, and at last one transaction
+that registers the adapter and ends the job.
+"""
+
+import json
+import resource
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from datasets import Dataset as Table
+from datasets import disable_progress_bars
+from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
+from transformers import set_seed
+from transformers.utils import logging as transformers_logging
+from trl import SFTConfig
+
+from core.datasets import service as datasets
+from core.datasets.records import Dataset, Example, Split
+from core.engine.base import LoadedBase, load_base
+from core.errors import IntegrityError
+from core.jobs import service as jobs
+from core.jobs.records import Job
+from core.registry import service as registry
+from core.registry.bases import base_folder
+from core.registry.records import AdapterSource
+from core.settings import PROJECT_ROOT, Settings
+from core.storage.database import Database
+from core.storage.digests import digest_adapter_folder, digest_base_folder
+from core.storage.files import staged_directory, write_atomically
+from core.training.callback import Reporter
+from core.training.checkpoints import RunFolder
+from core.training.evaluate import evaluate_adapter, evaluation_document, held_out_rows
+from core.training.progress import Clock, Progress, Stop
+from core.training.prompts import answer_turns, prompt_turns
+from core.training.publish import library_versions, make_manifest, publish_adapter
+from core.training.records import TrainingSpec
+from core.training.trainer import AdapterTrainer, save_adapter
+
+MOST_POINTS = 1000
+MOST_VALIDATIONS = 8
+LOCK_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What one job works on, all of it read and checked."""
+
+    spec: TrainingSpec
+    dataset: Dataset
+    examples: list[Example]
+    base_source: str
+    base_place: Path | str
+    base_digest: str | None
+
+    def rows(self, split: Split) -> list[Example]:
+        """Examples of one split, in the order of the file."""
+        return [example for example in self.examples if example.split is split]
+
+
+def run_training(
+    job: Job,
+    *,
+    database: Database,
+    settings: Settings,
+    stop: Stop,
+    clock: Clock,
+    models_dir: Path = PROJECT_ROOT / "models",
+) -> None:
+    """Run a claimed job to its end: on return it has succeeded with exactly one adapter.
+
+    Raises RunCancelledError, RunInterruptedError, ConflictError when a newer attempt owns the job, and any
+    RmnError that says why the job cannot be done; what to write into the row then is the caller's business.
+    """
+    folder = RunFolder(settings.jobs_dir / job.id)
+    progress = Progress(database, job, stop, clock)
+    progress.enter("preparing")
+    lock = folder.lock(patience_s=LOCK_PATIENCE_S)
+    plan = _plan(job, database, settings, models_dir)
+    folder.begin(_identity(plan))
+
+    quiet_libraries()
+    set_seed(plan.spec.seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    progress.enter("loading the base")
+    base = load_base(
+        plan.base_place,
+        quantization=plan.spec.quantization,
+        dtype=settings.base_dtype,
+        device=settings.device,
+        threads=settings.effective_training_threads,
+    )
+    if folder.trained.is_dir():
+        model = PeftModel.from_pretrained(base.model, folder.trained)
+    else:
+        model = _train(plan, base, folder, progress, stop, clock)
+    if plan.spec.evaluate and not folder.evaluation.is_file():
+        _evaluate(plan, base, model, folder, progress)
+    _publish(job, plan, base, folder, progress, database, settings, clock)
+    folder.finish()
+    del lock
+
+
+def _plan(job: Job, database: Database, settings: Settings, models_dir: Path) -> RunPlan:
+    spec = TrainingSpec.model_validate(job.spec)
+    with database.transaction() as s:
+        dataset = datasets.get(s, job.tenant_id, spec.dataset_id)
+    examples = datasets.read_examples(dataset)
+    place = base_folder(settings.base_model, models_dir)
+    digest = digest_base_folder(place) if isinstance(place, Path) else None
+    return RunPlan(spec, dataset, examples, settings.base_model, place, digest)
+
+
+def _identity(plan: RunPlan) -> dict[str, Any]:
+    """What a checkpoint belongs to: with other data, base, values or libraries it is worth nothing."""
+    return {
+        "spec": plan.spec.model_dump(mode="json"),
+        "dataset": plan.dataset.digest,
+        "base": plan.base_digest or plan.base_source,
+        "versions": library_versions(),
+    }
+
+
+def _train(
+    plan: RunPlan, base: LoadedBase, folder: RunFolder, progress: Progress, stop: Stop, clock: Clock
+) -> Any:
+    spec = plan.spec
+    train, validation = plan.rows(Split.TRAIN), plan.rows(Split.VALIDATION)
+    model: Any = base.model
+    if spec.quantization != "none":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    trainer = AdapterTrainer(
+        run=folder,
+        model=model,
+        args=_arguments(spec, folder, len(train), bool(validation), base),
+        train_dataset=_table(train),
+        eval_dataset=_table(validation) if validation else None,
+        processing_class=base.tokenizer,
+        peft_config=lora_config(spec, base.name),
+    )
+    reporter = Reporter(progress, stop, clock, lambda: trainer.tokens_seen, after_s=0.0)
+    trainer.add_callback(reporter)
+    progress.enter("training")
+    started, first = monotonic(), folder.last_checkpoint()
+    trainer.train(resume_from_checkpoint=str(first) if first else None)
+    figures = _figures(trainer, monotonic() - started, clock)
+    write_atomically(folder.training, json.dumps(figures, indent=1).encode())
+    with staged_directory(folder.trained) as staging:
+        save_adapter(trainer.model, staging)
+    return trainer.model
+
+
+def lora_config(spec: TrainingSpec, base_name: str) -> LoraConfig:
+    """PEFT's configuration of the adapter. The base is named, never its place on this disk."""
+    return LoraConfig(
+        base_model_name_or_path=base_name,
+        task_type="CAUSAL_LM",
+        r=spec.lora.rank,
+        lora_alpha=spec.lora.alpha,
+        lora_dropout=spec.lora.dropout,
+        use_rslora=spec.lora.rslora,
+        target_modules=list(spec.lora.target_modules),
+        bias="none",
+    )
+
+
+def _arguments(
+    spec: TrainingSpec, folder: RunFolder, rows: int, validate: bool, base: LoadedBase
+) -> SFTConfig:
+    steps = total_steps(spec, rows)
+    log_every = -(-steps // MOST_POINTS)
+    validate_every = max(1, -(-steps // MOST_VALIDATIONS))
+    # A checkpoint between two readings would split the mean that the second one shows.
+    save_every = -(-spec.checkpoint_every // log_every) * log_every
+    return SFTConfig(
+        output_dir=str(folder.path),
+        num_train_epochs=spec.epochs,
+        per_device_train_batch_size=spec.batch_size,
+        per_device_eval_batch_size=spec.batch_size,
+        gradient_accumulation_steps=spec.gradient_accumulation,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=spec.schedule if spec.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=int(steps * spec.warmup_ratio),
+        weight_decay=spec.weight_decay,
+        max_length=None,
+        completion_only_loss=True,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        logging_steps=log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=save_every,
+        eval_strategy="steps" if validate else "no",
+        eval_steps=validate_every,
+        prediction_loss_only=True,
+        use_cpu=base.device.type == "cpu",
+        bf16=trains_in_bfloat16(base.device),
+        gradient_checkpointing=base.device.type == "cuda",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=base.device.type == "cuda",
+        save_total_limit=None,
+    )
+
+
+def total_steps(spec: TrainingSpec, rows: int) -> int:
+    """Optimizer steps of a run over `rows` training rows, as the trainer counts them."""
+    batches = -(-rows // spec.batch_size)
+    per_epoch = max(1, -(-batches // spec.gradient_accumulation))
+    return max(1, int(-(-(per_epoch * spec.epochs) // 1)))
+
+
+def trains_in_bfloat16(device: torch.device) -> bool:
+    """Whether mixed precision in bfloat16 is faster here: GPUs that have it, CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _table(rows: list[Example]) -> Table:
+    return Table.from_list([{"prompt": prompt_turns(row), "completion": answer_turns(row)} for row in rows])
+
+
+def _figures(trainer: AdapterTrainer, seconds: float, clock: Clock) -> dict[str, Any]:
+    history = trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    validation = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    return {
+        "steps": trainer.state.global_step,
+        "seconds": seconds,
+        "tokens": trainer.tokens_seen,
+        "final_loss": sum(losses[-10:]) / len(losses[-10:]),
+        "final_validation_loss": validation[-1] if validation else None,
+        "parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "finished_at": clock().isoformat(),
+    }
+
+
+def _evaluate(plan: RunPlan, base: LoadedBase, model: Any, folder: RunFolder, progress: Progress) -> None:
+    rows = held_out_rows(plan.examples, plan.spec.evaluation_rows, plan.spec.seed)
+    if not rows:
+        return
+    evaluation = evaluate_adapter(
+        model,
+        base.tokenizer,
+        rows,
+        dataset_digest=plan.dataset.digest,
+        stage=progress.enter,
+        alive=lambda _share: progress.advance(),
+    )
+    document = evaluation_document(evaluation)
+    write_atomically(folder.evaluation, json.dumps(document, ensure_ascii=False).encode())
+
+
+def _publish(
+    job: Job,
+    plan: RunPlan,
+    base: LoadedBase,
+    folder: RunFolder,
+    progress: Progress,
+    database: Database,
+    settings: Settings,
+    clock: Clock,
+) -> None:
+    progress.enter("publishing")
+    training = json.loads(folder.training.read_text("utf-8"))
+    evaluation = json.loads(folder.evaluation.read_text("utf-8")) if folder.evaluation.is_file() else None
+    manifest = make_manifest(
+        folder.trained,
+        plan.spec,
+        plan.dataset,
+        base_name=base.name,
+        base_digest=base.digest,
+        parameters=training["parameters"],
+        training=training,
+        evaluation=evaluation,
+    )
+    published = publish_adapter(folder.trained, manifest, settings.adapters_dir)
+    if digest_adapter_folder(published) != manifest.digest:
+        raise IntegrityError(
+            "The published adapter is not the one that was trained.",
+            f"The files in {published.name[:12]}… are damaged.",
+            "Check the disk, remove that folder, and train again.",
+        )
+    with database.transaction() as s:
+        now = clock()
+        adapter = registry.register_adapter(
+            s,
+            job.tenant_id,
+            folder=published,
+            manifest=manifest,
+            source=AdapterSource.TRAINED,
+            job_id=job.id,
+            now=now,
+        )
+        result = {
+            "adapter_id": adapter.id,
+            "name": adapter.name,
+            "version": adapter.version,
+            "digest": adapter.digest,
+            "seconds": (now - (job.started_at or now)).total_seconds(),
+            "training": training,
+            "evaluation": evaluation,
+        }
+        jobs.succeed(s, job.id, job.fence, result=result, now=now)
+
+
+def quiet_libraries() -> None:
+    """No progress bars in the log, and no warnings about what was decided on purpose."""
+    disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", module=r"(transformers|trl|peft|accelerate|torch|bitsandbytes)\b.*")
