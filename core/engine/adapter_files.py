@@ -24,13 +24,13 @@ from core.errors import IntegrityError, RefusedFileError
 CONFIG, WEIGHTS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _TENSOR = re.compile(r"^base_model\.model\.(?P<site>.+)\.lora_(?P<half>[AB])\.weight$")
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# Fields of PEFT's LoRA that the engine reads, or that do not change what trained weights mean. Any other field
-# that is set (DoRA, modules_to_save, …) makes something else than a plain sum of low-rank matrices.
+# Fields of PEFT's LoRA that the engine reads, or that do not change what trained weights mean. Any other
+# field that is set (DoRA, modules_to_save, …) makes something else than a plain sum of low-rank matrices.
 _UNDERSTOOD = frozenset({
-    "peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
-    "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora", "init_lora_weights",
-    "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_core", "loftq_config",
-    "runtime_config", "qalora_group_size", "eva_config",
+    "peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "r", "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora",
+    "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern",
+    "megatron_core", "loftq_config", "runtime_config", "qalora_group_size", "eva_config",
 })  # fmt: skip
 # Other starts (PiSSA, OLoRA, LoftQ, …) also change the base's weights, which the engine never does.
 _PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
@@ -48,8 +48,8 @@ class AdapterWeights:
 def read_adapter(ref: AdapterRef, sites: Sequence[Site], base_digest: str) -> AdapterWeights:
     """Read and check an adapter.
 
-    Raises IntegrityError when the bytes are not those that the digest names, RefusedFileError when they are but
-    cannot be used with this base.
+    Raises IntegrityError when the bytes are not those that the digest names, RefusedFileError when they are
+    but cannot be used with this base.
     """
     config_bytes, weight_bytes = _read(ref.path / CONFIG), _read(ref.path / WEIGHTS)
     found = _digest({CONFIG: config_bytes, WEIGHTS: weight_bytes})
@@ -187,7 +187,7 @@ def _check_pair(site: Site, a: Tensor, b: Tensor, config: dict[str, Any]) -> tup
 
 
 def _of_site(pattern: dict[str, Any] | None, name: str, default: Any) -> Any:
-    """PEFT's rule (get_pattern_key): the first pattern that matches the name whole, or its end after a dot."""
+    """PEFT's rule (get_pattern_key): the first pattern that matches the name, or its end after a dot."""
     for key, value in (pattern or {}).items():
         if re.match(rf"(.*\.)?({key})$", name):
             return value

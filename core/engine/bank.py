@@ -1,4 +1,4 @@
-"""The adapters that are in memory: loaded once, pinned while a request uses them, dropped least recently used first."""
+"""The adapters in memory: loaded once, pinned while a request uses them, dropped least recently used first."""
 
 import threading
 from collections import Counter, OrderedDict, deque
@@ -87,8 +87,8 @@ class AdapterBank:
     def lease(self, composition: Composition, *, cancelled: Callable[[], bool] | None = None) -> Lease | None:
         """Load what is missing and pin everything the composition adds; None when cancelled while waiting.
 
-        Waits, in order of arrival, while all slots are pinned by others. An adapter whose weights sum to 0 adds
-        nothing and is not loaded. Raises RefusedFileError or IntegrityError when a file is bad.
+        Waits, in order of arrival, while all slots are pinned by others. An adapter whose weights sum to 0
+        adds nothing and is not loaded. Raises RefusedFileError or IntegrityError when a file is bad.
         """
         weights = sum_weights(composition)
         refs = {term.adapter.digest: term.adapter for term in composition.terms}
@@ -180,7 +180,7 @@ class AdapterBank:
         return granted
 
     def _load(self, granted: Iterable[tuple[_Resident, bool]]) -> bool:
-        """Load the claimed ones, wait for those that others load. False when a load of another request failed."""
+        """Load the claimed ones, wait for those that others load. False when another's load failed."""
         pairs = list(granted)
         claimed = deque(resident for resident, is_new in pairs if is_new)
         try:

@@ -27,8 +27,8 @@ from core.errors import InvalidInputError, RefusedFileError, UnavailableError
 from core.storage.digests import digest_base_folder
 
 CONTEXT_FOR_ESTIMATE = 2048
-# Rotary embeddings that look at the longest row of a batch: beyond the trained length a row's answer would depend on
-# its neighbours, so the context ends there.
+# Rotary embeddings that look at the longest row of a batch: beyond the trained length a row's answer would
+# depend on its neighbours, so the context ends there.
 _BATCH_DEPENDENT_ROPE = ("dynamic", "longrope")
 _SUPPORTED_LAYERS = frozenset({"full_attention", "sliding_attention"})
 
@@ -70,9 +70,10 @@ def load_base(
 ) -> LoadedBase:
     """Load a base from a folder or a Hugging Face id.
 
-    `dtype` auto is float32 on a CPU and bfloat16 on a GPU or under quantization. `device`: auto, cpu, cuda or cuda:N.
-    Raises InvalidInputError, RefusedFileError, InsufficientMemoryError or UnavailableError, before anything is loaded
-    where that can be known.
+    `dtype` auto is float32 on a CPU and bfloat16 on a GPU or under quantization. `device`: auto, cpu, cuda or
+    cuda:N.
+    Raises InvalidInputError, RefusedFileError, InsufficientMemoryError or UnavailableError, before anything
+    is loaded where that can be known.
     """
     target = choose_device(device)
     dtype_name = choose_dtype(dtype, target, quantization)
@@ -92,7 +93,9 @@ def load_base(
         kv_bytes=kv_bytes * min(context, CONTEXT_FOR_ESTIMATE),
     )
     torch.set_num_threads(threads)
-    model = _load_model(folder, name, config, target, getattr(torch, dtype_name), quantization)
+    model = _load_model(
+        folder, config, name=name, device=target, dtype=getattr(torch, dtype_name), quantization=quantization
+    )
     tokenizer = _load_tokenizer(folder, name)
     return LoadedBase(
         model=model,
@@ -172,7 +175,13 @@ def _context_length(config: Any) -> int:
 
 
 def _load_model(
-    folder: Path, name: str, config: Any, device: torch.device, dtype: torch.dtype, quantization: Quantization
+    folder: Path,
+    config: Any,
+    *,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization,
 ) -> nn.Module:
     try:
         model, report = AutoModelForCausalLM.from_pretrained(

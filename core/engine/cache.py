@@ -1,7 +1,8 @@
 """The key/value cache of a running batch: rows join and leave between passes, nothing is copied per token.
 
-All rows end at the same column, so a row with n tokens fills the columns end-n … end-1 and the columns before it are
-padding. Padding that a pass can see is always zero: what an earlier row left there can never leak into a sum.
+All rows end at the same column, so a row with n tokens fills the columns end-n … end-1 and the columns before
+it are padding. Padding that a pass can see is always zero: what an earlier row left there can never leak into
+a sum.
 """
 
 from typing import Any
@@ -73,8 +74,9 @@ class Frame:
 class RowCache(Cache):  # type: ignore[misc]
     """Keys and values of all running rows.
 
-    `lengths[i]` is the number of tokens of row i. Use: `open_prompts` before a pass over new prompts and `keep_prompts`
-    after it; `open_step` before a pass over one token of every row and `keep_step` after it; `drop` between passes.
+    `lengths[i]` is the number of tokens of row i. Use: `open_prompts` before a pass over new prompts and
+    `keep_prompts` after it; `open_step` before a pass over one token of every row and `keep_step` after it;
+    `drop` between passes.
     A pass that fails between the two calls leaves the rows as they were.
     """
 

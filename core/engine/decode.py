@@ -28,7 +28,7 @@ class Sampler:
         self._random = random.Random(seed)
 
     def choose(self, logits: Tensor) -> int:
-        """A token drawn from [vocabulary] logits: temperature, then the smallest set with `top_p` of the mass."""
+        """A token drawn from [vocabulary] logits, from the smallest set with `top_p` of the mass."""
         probabilities = torch.softmax(logits.double() / self.temperature, dim=-1)
         sorted_p, order = torch.sort(probabilities, descending=True, stable=True)
         cumulative = torch.cumsum(sorted_p, dim=-1)
@@ -40,7 +40,7 @@ class Sampler:
 
 
 def choose_tokens(logits: Tensor, samplers: Sequence[Sampler | None]) -> list[Choice | None]:
-    """One token per row of [rows, vocabulary] logits; None as sampler is greedy. None where logits are not numbers."""
+    """One token per row of [rows, vocabulary] logits. No sampler: greedy. None where logits are not numbers."""
     logits = logits.float().cpu()
     tokens = logits.argmax(dim=-1)
     normal = torch.logsumexp(logits, dim=-1)

@@ -40,7 +40,7 @@ def check_length(prompt_tokens: int, max_new_tokens: int, context_length: int) -
 
 
 def check_cache(needed_bytes: int, budget_bytes: int) -> None:
-    """Raises InsufficientMemoryError when one request alone needs more memory than there is for keys and values."""
+    """Raises InsufficientMemoryError when one request alone needs more than is set aside for its cache."""
     if needed_bytes > budget_bytes:
         raise InsufficientMemoryError(
             "There is not enough memory for a prompt and an answer this long.",

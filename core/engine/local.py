@@ -1,4 +1,4 @@
-"""The engine on this machine: one thread owns the model, requests join and leave its batch between two tokens."""
+"""The engine on this machine: one thread owns the model, requests join and leave its batch between tokens."""
 
 import logging
 import queue
@@ -28,7 +28,7 @@ CHECK_SECONDS = 0.05  # how often it asks whether the request is cancelled
 class LocalEngine:
     """EnginePort on one base model in this process. Takes the base over: nobody else may run its model.
 
-    `kv_share` is the part of the memory that is free at the start which keys and values of running rows may take.
+    `kv_share` is the part of the free memory that keys and values of running rows may take.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LocalEngine:
         return self._base.digest
 
     def prepare(self, composition: Composition) -> None:
-        """Load what `composition` needs. Raises RefusedFileError or IntegrityError; nothing else is disturbed."""
+        """Load what `composition` needs. Raises RefusedFileError or IntegrityError and disturbs nothing else."""
         self._check_open()
         self._check_base(composition)
         lease = self._bank.lease(composition)
@@ -104,7 +104,7 @@ class LocalEngine:
     def stream(self, composition: Composition, request: GenerationRequest) -> Iterator[Chunk]:
         """Answer piece by piece. Closing the iterator cancels the request.
 
-        The request is checked and queued by this call, so a wrong one is refused here and not at the first piece.
+        The request is checked and queued by this call: a wrong one is refused here, not at the first piece.
         """
         row = self._submit(composition, request, None, streamed=True)
         return AnswerStream(row, self._next_chunk, self._cancel)
@@ -140,7 +140,7 @@ class LocalEngine:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
-    # --- callers' threads ---------------------------------------------------------------------------------------
+    # --- callers' threads ---
 
     def _submit(
         self,
@@ -251,7 +251,7 @@ class LocalEngine:
         why = f"{type(self._failure).__name__}: {self._failure}." if self._failure else ""
         return UnavailableError("The engine has stopped.", why, "Restart it; its log says more.")
 
-    # --- the inference thread -----------------------------------------------------------------------------------
+    # --- the inference thread ---
 
     def _run(self) -> None:
         torch.set_num_threads(self._base.threads)

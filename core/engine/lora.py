@@ -1,7 +1,7 @@
 """Virtual additive LoRA: linear layers that add each row's adapters to the base's output.
 
-The base's weights are never touched. What a forward pass adds is in the plan that the inference thread sets on the
-Lane before the pass and that nobody changes while it lasts.
+The base's weights are never touched. What a forward pass adds is in the plan that the inference thread sets
+on the Lane before the pass and that nobody changes while it lasts.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def _project_down(run: Run, site: Site, x: Tensor) -> Tensor | None:
 class MixedLinear(nn.Module):
     """A linear layer of the base with every adapter of the batch beside it.
 
-    In: [rows, length, in]; out: [rows, length, out] in the base's dtype. The adapters' arithmetic is in `dtype`.
+    In: [rows, length, in]; out: [rows, length, out] in the base's dtype. Adapters are computed in `dtype`.
     """
 
     def __init__(self, base: nn.Module, site: Site, lane: Lane, dtype: torch.dtype) -> None:
@@ -84,7 +84,7 @@ class MixedLinear(nn.Module):
         if b is None or place is None:
             return
         low = product[..., place.column : place.column + place.rank]
-        rows, length, out_features = total.shape
+        _, length, out_features = total.shape
         if run.whole_batch:
             total.view(run.lines, run.width * length, out_features).baddbmm_(low, b)
             return
@@ -95,7 +95,7 @@ class MixedLinear(nn.Module):
 
 
 def wrap_linears(model: nn.Module, lane: Lane, dtype: torch.dtype) -> tuple[Site, ...]:
-    """Put a MixedLinear around every linear layer of `model`, once; the layers themselves stay as they are."""
+    """Put a MixedLinear around every linear layer of `model`; the layers themselves stay as they are."""
     linears = list(find_linears(model))
     sites = number_sites(linears)
     for site, (name, linear) in zip(sites, linears, strict=True):

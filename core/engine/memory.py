@@ -13,13 +13,17 @@ from core.errors import InsufficientMemoryError, RefusedFileError
 
 Quantization = Literal["none", "8bit", "4bit"]
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# bitsandbytes keeps one byte per weight and a float32 per row (8-bit), or half a byte and a scale per 64 weights
-# (4-bit; the scales are quantized once more). Embeddings, the output head and norms stay as they are.
+# bitsandbytes keeps one byte per weight and a float32 per row (8-bit), or half a byte and a scale per 64
+# weights (4-bit; the scales are quantized once more). Embeddings, the output head and norms stay as they are.
 QUANTIZED_BYTES = {"8bit": 1.01, "4bit": 0.52}
 WORKING_SHARE = 0.10
 WORKING_BYTES = 64 << 20
 HEADER_LIMIT = 100 << 20
 _CGROUP = Path("/sys/fs/cgroup")
+_CGROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class WeightCount:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes of the weights once loaded, and of everything at the worst moment of loading and of a first answer."""
+    """Bytes of the weights once loaded, and of everything at the worst moment up to the first answer."""
 
     weights: int
     peak: int
@@ -78,7 +82,7 @@ def estimate(
     item = ITEM_BYTES[dtype]
     linear = count.linear * (item if quantization == "none" else QUANTIZED_BYTES[quantization])
     weights = int(linear + count.other * item)
-    # While a layer is quantized its full form is in memory too; a tenth covers that, activations and the allocator.
+    # A layer that is being quantized is in memory twice; a tenth covers that, activations and the allocator.
     return MemoryEstimate(weights, int(weights * (1 + WORKING_SHARE)) + kv_bytes + WORKING_BYTES)
 
 
@@ -101,8 +105,8 @@ def free_bytes(device: Any) -> int:
 
 
 def _container_room(cgroup: Path) -> int | None:
-    """Bytes left below the memory limit of this container (control groups 2, then 1); None without a limit."""
-    for limit_file, used_file in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
+    """Bytes left below the memory limit of this container (control groups 2, then 1); None: no limit."""
+    for limit_file, used_file in _CGROUP_FILES:
         try:
             limit = (cgroup / limit_file).read_text().strip()
             used = (cgroup / used_file).read_text().strip()

@@ -1,4 +1,4 @@
-"""One call from settings to an engine. Importing this module is cheap; torch comes in when the engine is opened."""
+"""One call from settings to an engine. Importing this is cheap; torch comes in when the engine is opened."""
 
 from pathlib import Path
 

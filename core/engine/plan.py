@@ -1,8 +1,8 @@
 """Which rows of a batch go through which adapter lines: an immutable plan, made when the batch changes.
 
-y = Wx + Σ_k w_k s_k B_k (A_k x), row by row. Rows that use neighbouring lines of a pool form a run, and a run is one
-grouped product. Rows never meet inside a product, so a NaN in one row stays in that row. Rows without an adapter
-are not touched at all: they are the base, bit by bit.
+y = Wx + Σ_k w_k s_k B_k (A_k x), row by row. Rows that use neighbouring lines of a pool form a run, and a run
+is one grouped product. Rows never meet inside a product, so a NaN in one row stays in that row. Rows without
+an adapter are not touched at all: they are the base, bit by bit.
 """
 
 from collections.abc import Sequence
@@ -68,15 +68,15 @@ def plan_batch(
     if not pools:
         return None
     runs = [
-        _make_run(pool, first, last, lines, len(rows), dtype, device)
+        _make_run(pool, span, lines, batch_rows=len(rows), dtype=dtype, device=device)
         for pool, lines in pools.values()
-        for first, last in _group_lines(pool, lines)
+        for span in _group_lines(pool, lines)
     ]
     return BatchPlan(len(rows), tuple(runs), torch.tensor(covered, device=device))
 
 
-def _group_lines(pool: Pool, lines: dict[int, list[tuple[int, float]]]) -> list[tuple[int, int]]:
-    """Ranges of lines, each to be done in one product: joined where that costs less than a call of its own."""
+def _group_lines(pool: Pool, lines: dict[int, list[tuple[int, float]]]) -> list[range]:
+    """Ranges of lines, one product each; joined where that costs less than a call of its own."""
     read = pool.elements_per_site * COST_PER_ELEMENT_READ
     used = pool.elements_per_site * COST_PER_ELEMENT_USED
 
@@ -93,22 +93,22 @@ def _group_lines(pool: Pool, lines: dict[int, list[tuple[int, float]]]) -> list[
                 groups[-1] = (first, line, max(widest, width))
                 continue
         groups.append((line, line, width))
-    return [(first, last) for first, last, _ in groups]
+    return [range(first, last + 1) for first, last, _ in groups]
 
 
 def _make_run(
     pool: Pool,
-    first: int,
-    last: int,
+    span: range,
     lines: dict[int, list[tuple[int, float]]],
+    *,
     batch_rows: int,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Run:
-    count = last - first + 1
-    width = max(len(lines.get(line, ())) for line in range(first, last + 1))
+    count, first = len(span), span.start
+    width = max(len(lines.get(line, ())) for line in span)
     sources, weights, places, targets = [0] * (count * width), [0.0] * (count * width), [], []
-    for line in range(first, last + 1):
+    for line in span:
         for offset, (row, weight) in enumerate(lines.get(line, ())):
             place = (line - first) * width + offset
             sources[place], weights[place] = row, weight

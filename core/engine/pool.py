@@ -1,7 +1,8 @@
 """Memory for adapters of one shape: a slab with one line per adapter, read by the kernel without copying.
 
-All adapters with the same rank at every site share a pool, so nothing is padded. A line holds, per shared-input
-group, the stacked A matrices [Σ rank, in] and, per site, B transposed and already scaled: [rank, out].
+All adapters with the same rank at every site share a pool, so nothing is padded. A line holds, per
+shared-input group, the stacked A matrices [Σ rank, in] and, per site, B transposed and already scaled: [rank,
+out].
 """
 
 import mmap
@@ -21,7 +22,7 @@ VIEWS_KEPT = 256
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one site's parts lie inside a line, in elements. `column` is its place among the group's ranks."""
+    """Where one site's parts lie inside a line, in elements. `column`: its place among the group's ranks."""
 
     rank: int
     a_offset: int
@@ -116,7 +117,7 @@ class Pool:
         return self._lines - len(self._free)
 
     def take(self) -> int:
-        """A free line, the lowest one, so that used lines stay close together. IndexError when none is left."""
+        """The lowest free line, so that used lines stay close together."""
         line = min(self._free)
         self._free.remove(line)
         return line
@@ -175,7 +176,7 @@ class Pool:
         return memory, torch.frombuffer(memory, dtype=self._dtype).view(lines, self._stride)
 
     def _reach(self, line: int) -> None:
-        """On an accelerator the slab doubles when needed; views handed out before keep the old memory alive."""
+        """On an accelerator the slab doubles when needed; views handed out before keep the old one alive."""
         if line < self._capacity:
             return
         self._capacity = min(self._lines, max(line + 1, 2 * self._capacity))

@@ -12,7 +12,7 @@ from core.errors import RmnError, UnavailableError
 
 
 class Row:
-    """A prompt and its answer so far. The caller's thread makes it and waits; the inference thread does the rest."""
+    """A prompt and its answer so far. The caller makes it and waits; the inference thread does the rest."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Row:
         self._started = self._started or time.perf_counter()
 
     def accept(self, choice: Choice | None, end_tokens: frozenset[int]) -> FinishReason | None:
-        """Take the next token. Returns why the answer is over, or None. Raises when there is no usable token."""
+        """Take the next token. Returns why the answer is over, or None. Raises when no token is usable."""
         if choice is None:
             raise UnavailableError(
                 "The composition produced values that are not numbers.",

@@ -13,7 +13,7 @@ _CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "p
 
 
 def find_base_folder(source: str | Path) -> Path:
-    """The folder of a base: `source` itself, or the local copy of a Hugging Face id, fetched when it is missing.
+    """The folder of a base: `source` itself, or the local copy of a Hugging Face id, fetched if missing.
 
     Raises InvalidInputError when `source` is neither, UnavailableError when it cannot be fetched.
     """
@@ -53,13 +53,13 @@ def _fetch(name: str) -> Path:
         raise UnavailableError(
             f"The base model {name} is not on this machine and could not be fetched.",
             f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else 'no answer'}.",
-            "Connect to the network, sign in to Hugging Face if the model is gated, or copy the model's folder here "
-            "and set base_model to it.",
+            "Connect to the network, sign in to Hugging Face if the model is gated, or copy the model's folder "
+            "to this machine and set base_model to it.",
         ) from None
 
 
 def check_base_folder(folder: Path) -> dict[str, Any]:
-    """config.json of a folder that is safe to load. Raises RefusedFileError with the reason when it is not."""
+    """config.json of a folder that is safe to load. Raises RefusedFileError with the reason otherwise."""
     if not (folder / "config.json").is_file():
         raise RefusedFileError(
             f"{folder.name} is not a base model.",
