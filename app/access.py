@@ -1,0 +1,58 @@
+"""Who may open which screen and call which route. What is not written here is denied."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from core.tenants.records import Permission, Principal
+
+Route = tuple[str, str]
+
+# Screens by path; routes of the API by method and path within the API; routes of the console by method and path.
+POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
+    {
+        "pages/overview.py": Permission.VIEW,
+        "pages/datasets.py": Permission.VIEW,
+        "pages/training.py": Permission.TRAIN,
+        "pages/jobs.py": Permission.VIEW,
+        "pages/adapters.py": Permission.VIEW,
+        "pages/federation.py": Permission.INFER,
+        "pages/admin.py": Permission.ADMINISTER,
+        ("GET", "/health"): Permission.PUBLIC,
+        ("GET", "/ready"): Permission.PUBLIC,
+        ("GET", "/openapi.json"): Permission.PUBLIC,
+        ("POST", "/inference"): Permission.INFER,
+        ("GET", "/v1/models"): Permission.INFER,
+        ("POST", "/v1/chat/completions"): Permission.INFER,
+        ("GET", "/adapters"): Permission.VIEW,
+        ("POST", "/adapters"): Permission.TRAIN,
+        ("GET", "/adapters/{adapter_id}"): Permission.VIEW,
+        ("GET", "/adapters/{adapter_id}/export"): Permission.VIEW,
+        ("GET", "/datasets"): Permission.VIEW,
+        ("POST", "/datasets"): Permission.TRAIN,
+        ("GET", "/composition/federations"): Permission.VIEW,
+        ("POST", "/composition/federations"): Permission.TRAIN,
+        ("GET", "/training/jobs"): Permission.VIEW,
+        ("POST", "/training/jobs"): Permission.TRAIN,
+        ("GET", "/training/jobs/{job_id}"): Permission.VIEW,
+        ("DELETE", "/training/jobs/{job_id}"): Permission.TRAIN,
+        ("GET", "/training/jobs/{job_id}/points"): Permission.VIEW,
+        # Its action asks for an administrator, or for open registration in the settings.
+        ("POST", "/tenants/register"): Permission.PUBLIC,
+        ("GET", "/sign-in"): Permission.PUBLIC,
+        ("POST", "/sign-in"): Permission.PUBLIC,
+        ("GET", "/sign-in/link"): Permission.PUBLIC,
+        ("POST", "/sign-in/link"): Permission.PUBLIC,
+        ("POST", "/sign-out"): Permission.VIEW,
+    }
+)
+
+
+def required(method: str, path: str) -> Permission | None:
+    """What a route asks for; None: nobody may call it. HEAD asks for what GET asks for."""
+    return POLICIES.get(("GET" if method == "HEAD" else method, path))
+
+
+def may_open(principal: Principal, screen: str) -> bool:
+    """Whether this principal may open a screen, named by its path (pages/overview.py)."""
+    permission = POLICIES.get(screen)
+    return permission is not None and principal.may(permission)

@@ -1,0 +1,81 @@
+"""The dataset library: list, look into, check, import."""
+
+from typing import Any, BinaryIO
+
+from app.bootstrap import Console
+from core.datasets import service as datasets
+from core.datasets.records import Dataset, DatasetKind, Problem
+from core.errors import NotFoundError
+from core.registry.records import AdapterType
+from core.tenants import audit
+from core.tenants.records import Permission, Principal
+
+
+def list_datasets(c: Console, p: Principal, kind: DatasetKind | None = None) -> list[Dataset]:
+    """Newest first."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        return datasets.list_datasets(s, p.tenant_id, kind=kind)
+
+
+def get_dataset(c: Console, p: Principal, dataset_id: str) -> Dataset:
+    """Raises NotFoundError."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        return datasets.get(s, p.tenant_id, dataset_id)
+
+
+def find_dataset(c: Console, p: Principal, name_or_id: str) -> Dataset:
+    """By id, or the newest of that name. Raises NotFoundError."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        found = datasets.find_by_name(s, p.tenant_id, name_or_id)
+        if found is not None:
+            return found
+        try:
+            return datasets.get(s, p.tenant_id, name_or_id)
+        except NotFoundError:
+            raise NotFoundError(
+                f"There is no dataset «{name_or_id[:200]}».",
+                "Nothing here has this id or name.",
+                "List the datasets.",
+            ) from None
+
+
+def preview(c: Console, p: Principal, dataset_id: str, limit: int) -> list[dict[str, Any]]:
+    """The first rows by column, at most 1,000. Values are untrusted text."""
+    return datasets.preview_rows(get_dataset(c, p, dataset_id), limit)
+
+
+def check(c: Console, p: Principal, dataset_id: str) -> list[Problem]:
+    """What is wrong with it, errors first. Raises IntegrityError when its file has changed."""
+    return datasets.check_dataset(get_dataset(c, p, dataset_id))
+
+
+def import_dataset(
+    c: Console, p: Principal, file: BinaryIO, name: str, adapter_type: AdapterType | None = None
+) -> Dataset:
+    """Store an uploaded training file and register it. Raises InvalidInputError with the lines that are wrong."""
+    p.require(Permission.TRAIN)
+    now = c.clock()
+    with c.database.transaction() as s:
+        dataset = datasets.import_upload(
+            s,
+            p.tenant_id,
+            file=file,
+            name=name,
+            adapter_type=None if adapter_type is None else AdapterType(adapter_type).value,
+            datasets_dir=c.settings.datasets_dir,
+            limit_bytes=c.settings.upload_limit_mb << 20,
+            now=now,
+        )
+        audit.append(
+            s,
+            tenant_id=p.tenant_id,
+            actor=p.actor,
+            action="dataset.imported",
+            subject=dataset.id,
+            detail={"name": dataset.name, "digest": dataset.digest, "rows": dataset.rows},
+            now=now,
+        )
+    return dataset

@@ -1,0 +1,88 @@
+"""Settings → Console: every service of one process, built once and handed to whoever needs it.
+
+Importing this module loads no torch: the base model is opened when it is first needed.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.engine import BaseOnDemand, EngineOnDemand
+from app.rates import Rates
+from core.errors import UnavailableError
+from core.jobs.queue import JobQueue
+from core.serve.runtime import Runtime
+from core.settings import Settings, load_settings
+from core.storage.database import Database
+from core.storage.migrate import is_current
+
+
+@dataclass(frozen=True)
+class Console:
+    """The services of one process. `engine()` answers the engine, `base()` the facts of the base it runs."""
+
+    settings: Settings
+    database: Database
+    queue: JobQueue
+    engine: EngineOnDemand
+    base: BaseOnDemand
+    runtime: Runtime
+    rates: Rates
+    clock: Callable[[], datetime]
+
+    def close(self) -> None:
+        """Give everything back: engine, queue, database."""
+        self.engine.close()
+        self.queue.close()
+        self.database.close()
+
+
+def utc_now() -> datetime:
+    """The clock of a running installation."""
+    return datetime.now(UTC)
+
+
+def build_console(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Console:
+    """Wire everything. Raises UnavailableError when the database has not the schema that this version needs."""
+    if not is_current(settings.resolved_database_url):
+        raise UnavailableError(
+            "The database is not set up for this version.",
+            "It has no tables yet, or those of another version.",
+            "Run `python -m app db upgrade`.",
+        )
+    database = Database(settings.resolved_database_url)
+    engine = EngineOnDemand(settings)
+    return Console(
+        settings=settings,
+        database=database,
+        queue=JobQueue(settings.resolved_queue_url),
+        engine=engine,
+        base=BaseOnDemand(settings),
+        runtime=Runtime(database, engine, max_new_tokens=settings.max_new_tokens, clock=clock),
+        rates=Rates(settings.requests_per_minute),
+        clock=clock,
+    )
+
+
+class SharedConsole:
+    """The one console of this process. Screens are run by their path and get no arguments, so they ask here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._console: Console | None = None
+
+    def __call__(self) -> Console:
+        """The console that was set, or else one built from the settings."""
+        with self._lock:
+            if self._console is None:
+                self._console = build_console(load_settings())
+            return self._console
+
+    def set(self, console: Console | None) -> None:
+        """Share this one from now on; None: build one when it is next asked for."""
+        with self._lock:
+            self._console = console
+
+
+shared_console = SharedConsole()
