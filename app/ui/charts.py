@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape as escape_html
+from operator import attrgetter
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from app.ui.text import plain
 from core.jobs.records import JobPoint
-from core.training.records import Proportion, SliceScore
+from core.training.records import Proportion
 
 BLUE, AMBER, GREEN, VIOLET, GRAY = "#3b82f6", "#f59e0b", "#10b981", "#8b5cf6", "#9ca3af"
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
@@ -23,8 +24,8 @@ def loss_chart(points: Sequence[JobPoint]) -> go.Figure:
     """Training and validation loss over optimizer steps."""
     figure = _frame("Loss", "step", "cross-entropy, nats per token", n=f"{len(points)} readings")
     for name, color, mode, read in (
-        ("training", BLUE, "lines", lambda p: p.loss),
-        ("validation", AMBER, "lines+markers", lambda p: p.validation_loss),
+        ("training", BLUE, "lines", attrgetter("loss")),
+        ("validation", AMBER, "lines+markers", attrgetter("validation_loss")),
     ):
         series = [(p.step, read(p)) for p in points if read(p) is not None]
         if series:
@@ -68,13 +69,15 @@ def reading_chart(
     return figure
 
 
-def comparison_chart(score: SliceScore, title: str) -> go.Figure:
-    """Base against adapter on the same held-out rows, with 95 % intervals."""
-    measures = ("Exact match", "JSON validity", "Field accuracy")
-    base = (score.base_exact_match, score.base_json_validity, score.base_field_accuracy)
-    adapter = (score.adapter_exact_match, score.adapter_json_validity, score.adapter_field_accuracy)
-    figure = _frame(title, "", "share, %", n=f"n {score.n} held-out rows, 95 % intervals")
-    for name, color, values in (("base", GRAY, base), ("adapter", BLUE, adapter)):
+Pair = tuple[str, Proportion, Proportion]
+
+
+def comparison_chart(pairs: Sequence[Pair], title: str, *, rows: int) -> go.Figure:
+    """Base against adapter per (measure, base, adapter) on the same held-out rows, with 95 % intervals."""
+    measures = [measure for measure, _, _ in pairs]
+    figure = _frame(title, "", "share, %", n=f"n {rows:,} held-out rows, 95 % intervals")
+    series = (("base", GRAY, [base for _, base, _ in pairs]), ("adapter", BLUE, [a for _, _, a in pairs]))
+    for name, color, values in series:
         figure.add_bar(
             x=measures,
             y=[100 * value.value for value in values],

@@ -1,0 +1,193 @@
+"""What an evaluation found: base against adapter on rows that neither was trained on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import streamlit as st
+from pydantic import TypeAdapter, ValidationError
+
+from app.ui import numbers
+from app.ui.charts import comparison_chart, show_chart
+from app.ui.frame import Figure, figures
+from app.ui.tables import Column, show_table
+from app.ui.text import escape, show_text
+from core.training.records import Evaluation, Proportion, SampleAnswer, SliceScore
+from core.training.score import MISSING, parse_json, same_value, score_answer
+
+SLICE_WORDS = {
+    "new_values": "New values in known columns",
+    "held_out_columns": "Columns held out of training",
+}
+_EVALUATION = TypeAdapter(Evaluation)
+_COLUMNS = (
+    Column("slice", "Rows tested"),
+    Column("measure", "Measure"),
+    Column("n", "n", "number"),
+    Column("base", "Base", "percent"),
+    Column("base_interval", "95 % interval, base"),
+    Column("adapter", "Adapter", "percent"),
+    Column("adapter_interval", "95 % interval, adapter"),
+)
+
+
+def read_evaluation(stored: Mapping[str, Any] | None) -> Evaluation | None:
+    """The evaluation that a job or manifest carries; None where there is none or it is of an older form."""
+    if not stored:
+        return None
+    known = {field.name for field in fields(Evaluation)}
+    try:
+        return _EVALUATION.validate_python({name: value for name, value in stored.items() if name in known})
+    except ValidationError:
+        return None
+
+
+def slice_words(name: str | None) -> str:
+    """A slice in words."""
+    if name is None:
+        return "All held-out rows"
+    return SLICE_WORDS.get(name, name.replace("_", " ").capitalize())
+
+
+def lift_figure(evaluation: Evaluation) -> Figure:
+    """The one number: how much better the adapter is than the base."""
+    score = evaluation.headline
+    _, low, high = score.exact_match_lift
+    return Figure(
+        "Lift in exact match",
+        numbers.points(score.exact_match_lift[0]),
+        f"{100 * low:+.1f} to {100 * high:+.1f}, n {numbers.count(score.n)}",
+        "Adapter minus base on the same held-out rows, in percentage points, with the 95 % interval.",
+    )
+
+
+def headline_figures(evaluation: Evaluation) -> list[Figure]:
+    """Lift, exact match, JSON validity and field accuracy of the headline rows."""
+    score = evaluation.headline
+    return [lift_figure(evaluation), *(_versus(*pair) for pair in counted_pairs(score))]
+
+
+def show_evaluation(evaluation: Evaluation, *, key: str) -> None:
+    """Figures, chart, slices apart and sample answers."""
+    st.subheader("Better than the base?", anchor=False)
+    st.caption(
+        f"Measured on {escape(slice_words(evaluation.headline_slice).lower())}: rows the adapter never saw."
+    )
+    figures(headline_figures(evaluation))
+    tabs = st.tabs(["Chart", "Slices and intervals", "Sample answers"])
+    with tabs[0]:
+        _charts(evaluation, key)
+    with tabs[1]:
+        show_table(
+            [row for name, score in _slices(evaluation).items() for row in _rows(name, score)],
+            _COLUMNS,
+            key=f"{key}-slices",
+            alt="Base and adapter on each slice, with intervals",
+            file_name="evaluation.csv",
+        )
+    with tabs[2]:
+        _samples(evaluation.samples, key)
+
+
+def counted_pairs(score: SliceScore) -> list[tuple[str, Proportion, Proportion]]:
+    """Measure, base, adapter; JSON validity and field accuracy only where JSON is expected."""
+    pairs = (
+        ("Exact match", score.base_exact_match, score.adapter_exact_match),
+        ("Field accuracy", score.base_field_accuracy, score.adapter_field_accuracy),
+        ("Valid JSON", score.base_json_validity, score.adapter_json_validity),
+    )
+    return [
+        (name, base, adapter) for name, base, adapter in pairs if base is not None and adapter is not None
+    ]
+
+
+def _versus(label: str, base: Proportion, adapter: Proportion) -> Figure:
+    return Figure(label, numbers.percent(adapter.value), f"base {numbers.percent(base.value)}")
+
+
+def _slices(evaluation: Evaluation) -> dict[str | None, SliceScore]:
+    named: dict[str | None, SliceScore] = dict(evaluation.slices.items())
+    return named or {None: evaluation.headline}
+
+
+def _charts(evaluation: Evaluation, key: str) -> None:
+    slices = _slices(evaluation)
+    with st.grid(min(2, len(slices)), min_column_width=320):
+        for name, score in slices.items():
+            show_chart(
+                comparison_chart(counted_pairs(score), slice_words(name), rows=score.n),
+                key=f"{key}-chart-{name}",
+                alt=f"{slice_words(name)}: exact match {numbers.percent(score.base_exact_match.value)} for the base, "
+                f"{numbers.percent(score.adapter_exact_match.value)} for the adapter, n {score.n}",
+            )
+
+
+def _rows(name: str | None, score: SliceScore) -> list[dict[str, object]]:
+    return [
+        {
+            "slice": slice_words(name),
+            "measure": measure,
+            "n": adapter.n,
+            "base": base.value,
+            "base_interval": numbers.interval(base.low, base.high),
+            "adapter": adapter.value,
+            "adapter_interval": numbers.interval(adapter.low, adapter.high),
+        }
+        for measure, base, adapter in counted_pairs(score)
+    ]
+
+
+def _samples(samples: tuple[SampleAnswer, ...], key: str) -> None:
+    if not samples:
+        st.caption("This evaluation kept no sample answers.")
+        return
+    number = st.pagination(len(samples), key=f"{key}-sample") if len(samples) > 1 else 1
+    sample = samples[min(number, len(samples)) - 1]
+    st.caption(f"Sample {number} of {len(samples)} · {escape(slice_words(sample.slice).lower())}")
+    with st.expander("Prompt"):
+        show_text(sample.prompt)
+    if isinstance(parse_json(sample.expected), dict):
+        _field_by_field(sample)
+        return
+    answers = {"Expected": sample.expected, "Base": sample.base, "Adapter": sample.adapter}
+    for column, (title, answer) in zip(st.columns(3), answers.items(), strict=True):
+        with column:
+            right = title == "Expected" or _is_right(answer, sample.expected)
+            st.markdown(f"**{title}** {':green-badge[right]' if right else ':red-badge[wrong]'}")
+            show_text(answer)
+
+
+def _is_right(answer: str, expected: str) -> bool:
+    return score_answer(answer, expected).exact
+
+
+def _field_by_field(sample: SampleAnswer) -> None:
+    """One line per field: what was expected, and what each of the two answered; red is wrong."""
+    expected, base, adapter = (parse_json(text) for text in (sample.expected, sample.base, sample.adapter))
+    table: dict[str, list[str]] = {"Field": [], "Expected": [], "Base": [], "Adapter": []}
+    extra = [name for answer in (base, adapter) if isinstance(answer, dict) for name in answer]
+    for name in dict.fromkeys([*expected, *extra]):
+        table["Field"].append(escape(str(name)))
+        table["Expected"].append(_value(expected, name))
+        for title, answer in (("Base", base), ("Adapter", adapter)):
+            shown = _value(answer, name)
+            right = isinstance(answer, dict) and same_value(
+                answer.get(name, MISSING), expected.get(name, MISSING)
+            )
+            table[title].append(shown if right else f":red[**{shown}**]")
+    st.table(table, border="horizontal", hide_index=True, alt="Expected, base and adapter, field by field")
+    if not isinstance(base, dict):
+        st.caption("The base did not answer with a JSON object:")
+        show_text(sample.base)
+    if not isinstance(adapter, dict):
+        st.caption("The adapter did not answer with a JSON object:")
+        show_text(sample.adapter)
+
+
+def _value(answer: Any, name: str) -> str:
+    if not isinstance(answer, dict) or name not in answer:
+        return "missing"
+    value = answer[name]
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return escape(shown, 200) or "empty"

@@ -1,0 +1,71 @@
+"""Federation composer: choose adapters and weights, see the stack, compare the answers, save."""
+
+import streamlit as st
+
+from app.actions import adapters, compositions
+from app.ui.composer import choose, find, load, show_saving, show_stack, spec_of, take_over
+from app.ui.frame import empty_state, keep_notice, page_head
+from app.ui.playground import examples_for, show_playground
+from app.ui.screens import DATASETS, FEDERATION, go_to, show_item, shown_item
+from app.ui.text import plain
+from app.ui.visit import current_visit
+from core.registry.records import AdapterState
+from core.tenants.records import Permission
+
+visit = current_visit()
+page_head(FEDERATION.title, FEDERATION.purpose)
+known = adapters.list_adapters(visit.console, visit.principal)
+may_train = visit.principal.may(Permission.TRAIN)
+if not any(adapter.state is AdapterState.ACTIVE for adapter in known):
+    empty_state(
+        "No adapter to compose yet.",
+        "Train one from a dataset first.",
+        icon=":material/stacks:",
+        actions={"Choose a dataset": lambda: go_to(DATASETS)} if may_train else None,
+    )
+    st.stop()
+
+wanted = find(shown_item("adapter") or "", known)
+if wanted is not None:
+    take_over(wanted)
+    show_item("adapter", None)
+
+saved = compositions.list_federations(visit.console, visit.principal)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    picked = st.selectbox(
+        "Saved compositions",
+        saved,
+        index=None,
+        format_func=lambda f: plain(f"{f.name} v{f.version}", 60),
+        placeholder="Choose one to load" if saved else "None saved yet",
+        disabled=not saved,
+        key="federation-saved",
+        width=360,
+    )
+    pressed = st.button("Load", key="federation-load", icon=":material/folder_open:", disabled=picked is None)
+    if pressed and picked is not None:
+        left_out = load(picked, known)
+        keep_notice(
+            f"{picked.name} v{picked.version} was loaded."
+            + (f" Left out, not usable here: {', '.join(left_out)}." if left_out else "")
+        )
+        st.rerun()
+
+bases = adapters.list_bases(visit.console, visit.principal)
+left, right = st.columns([3, 2], gap="large")
+with left:
+    base = st.selectbox(
+        "Base model",
+        bases,
+        format_func=lambda b: plain(b.name, 60),
+        help="The model that the adapters change. Adapters of another base are not offered.",
+    )
+    chosen = choose(known, base.digest if base else None)
+with right:
+    show_stack(base.name if base else "base", chosen)
+    if may_train:
+        show_saving(chosen)
+
+st.subheader("Playground", anchor=False)
+words = " + ".join(adapter.label for adapter, _ in chosen) or "No adapter chosen"
+show_playground(spec_of(chosen), words, examples_for(visit, [adapter for adapter, _ in chosen]))
