@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from core.engine.records import Composition
+from core.registry.records import Adapter
+
 
 class Method(StrEnum):
     """How the adapters of a composition act together."""
@@ -19,7 +22,9 @@ class Term(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    adapter: str = Field(min_length=1, max_length=200, description="Adapter id, or its name for the newest version.")
+    adapter: str = Field(
+        min_length=1, max_length=200, description="Adapter id, or its name for the newest version."
+    )
     weight: float = Field(1.0, ge=-8.0, le=8.0)
 
     @field_validator("weight")
@@ -58,3 +63,35 @@ class Federation:
     spec: CompositionSpec
     created_by: str
     created_at: datetime
+
+    @property
+    def label(self) -> str:
+        """Name and version, as shown."""
+        return f"{self.name} v{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedComposition:
+    """A spec whose names became adapters of the tenant, ready for the engine.
+
+    `adapters` has each adapter once, with the weight that it really gets; those with weight 0 are left out.
+    """
+
+    composition: Composition
+    adapters: tuple[tuple[Adapter, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FederationDiff:
+    """What changed from one version to another. Weights are as written in the spec, summed per adapter."""
+
+    added: dict[str, float]
+    removed: dict[str, float]
+    changed: dict[str, tuple[float, float]]
+    normalize_changed: bool
+    description_changed: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether both versions compose the same."""
+        return not (self.added or self.removed or self.changed or self.normalize_changed)

@@ -37,7 +37,7 @@ def test_shipped_bases_are_listed_with_their_facts(models_dir: Path) -> None:
     assert (card.name, card.shipped, card.description) == ("tiny", True, "A model for tests.")
     assert card.digest == digest_base_folder(folder)
     layer = 32 * 32 * 2 + 16 * 32 * 2 + 48 * 32 * 3 + 2 * 32
-    assert card.parameters == 64 * 32 + 32 + 2 * layer
+    assert card.parameters == 261 * 32 + 32 + 2 * layer
     assert card.size_bytes == (folder / "model.safetensors").stat().st_size
 
 

@@ -20,21 +20,6 @@ from core.tenants.records import Tenant
 Make = Callable[..., Path]
 
 
-@pytest.fixture
-def register(make_adapter: Make, base_facts: BaseFacts, now: datetime) -> Callable[..., Adapter]:
-    def register(s: Any, tenant: Tenant, name: str = "alpha", seed: int = 0, **more: Any) -> Adapter:
-        folder = make_adapter(seed)
-        source = more.pop("source", AdapterSource.TRAINED)
-        job_id = more.pop("job_id", None)
-        at = more.pop("now", now)
-        manifest = manifest_of(folder, base_facts, now, name=name, **more)
-        return service.register_adapter(
-            s, tenant.id, folder=folder, manifest=manifest, source=source, job_id=job_id, now=at
-        )
-
-    return register
-
-
 def manifest_of(folder: Path, base: BaseFacts, now: datetime, name: str = "alpha", **more: Any) -> Manifest:
     kind = more.pop("type", AdapterType.RETAILER)
     return build_manifest(verify_folder(folder, base=base), name=name, type=kind, base=base, now=now, **more)
@@ -158,7 +143,7 @@ def test_archived_adapters_are_hidden_until_asked_for_and_come_back(
     with sqlite_database.transaction() as s:
         older = register(s, sqlite_tenant, "older", seed=1)
         newer = register(
-            s, sqlite_tenant, "newer", seed=2, type=AdapterType.TASK, now=now + timedelta(seconds=1)
+            s, sqlite_tenant, "newer", seed=2, type=AdapterType.TASK, at=now + timedelta(seconds=1)
         )
         assert service.list_adapters(s, sqlite_tenant.id) == [newer, older]
         assert service.list_adapters(s, sqlite_tenant.id, type=AdapterType.TASK) == [newer]
