@@ -35,7 +35,7 @@ from core.demo.retailers import RetailerSpec, Scalar, SourceColumn
 from core.rmis.vocabularies import TransformOp
 
 CORPUS_SEED = 20_261_101
-OPAQUE_RETAILERS = 128
+OPAQUE_RETAILERS = 96
 SYSTEM = "You harmonize retail media data into RMIS."
 
 #: Kind of document -> its share of the documents.
@@ -43,13 +43,27 @@ MIXTURE: tuple[tuple[str, int], ...] = (
     ("known_record", 22),
     ("known_part", 26),
     ("fresh_record", 14),
-    ("hinted_record", 8),
-    ("code_table", 5),
+    ("hinted_record", 6),
+    ("code_table", 4),
     ("column", 8),
     ("fields", 3),
-    ("drill", 8),
-    ("objective", 4),
+    ("drill", 12),
+    ("objective", 3),
     ("copywriting", 2),
+)
+
+#: The first documents are mostly short: copying and looking up come before whole records.
+EARLY_DOCUMENTS = 30_000
+EARLY_MIXTURE: tuple[tuple[str, int], ...] = (
+    ("known_record", 8),
+    ("known_part", 40),
+    ("fresh_record", 8),
+    ("hinted_record", 4),
+    ("code_table", 5),
+    ("column", 5),
+    ("drill", 28),
+    ("objective", 1),
+    ("copywriting", 1),
 )
 
 
@@ -69,7 +83,7 @@ class Corpus:
 
     def document(self, index: int) -> list[Message]:
         rng = Random(f"{self.seed}:{index}")
-        kinds, shares = zip(*MIXTURE, strict=True)
+        kinds, shares = zip(*(EARLY_MIXTURE if index < EARLY_DOCUMENTS else MIXTURE), strict=True)
         kind = rng.choices(kinds, shares)[0]
         prompt, answer = self._write(kind, rng)
         system = SYSTEM if rng.random() < 0.05 else ""
@@ -188,7 +202,7 @@ def _fields(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
 
 def _drill(rng: Random) -> tuple[str, str]:
     """One small skill alone: copying, units of money, clocks."""
-    match rng.randrange(5):
+    match rng.randrange(7):
         case 0:
             text = draw_digits(rng, rng.randint(4, 18))
             return f"Copy: {text}", text
@@ -208,8 +222,9 @@ def _drill(rng: Random) -> tuple[str, str]:
 
 def _clock_drill(rng: Random) -> tuple[str, str]:
     spec = _natural(rng)
-    while not spec.time_format.startswith("%"):
+    while spec.time_format == "epoch_ms":
         spec = _natural(rng)
     moment = FIRST_DAY + timedelta(days=rng.randrange(DAYS), minutes=rng.randrange(1440))
-    question = f"UTC: {write_time(spec, moment)} {spec.time_format} {spec.timezone}"
+    zone = f" {spec.timezone}" if spec.time_format.startswith("%") else ""
+    question = f"UTC: {write_time(spec, moment)} {spec.time_format}{zone}"
     return question, f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -10,8 +10,8 @@ from core.demo.retailers import RetailerSpec, Scalar, SourceColumn
 from core.rmis.facts import FactType, fact_column
 from core.rmis.vocabularies import TransformOp
 
-FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
-DAYS = 730
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 365
 
 
 def word_list(text: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class PretrainRecipe:
     row_tokens: int = 256
     rows_per_step: int = 16
     documents_per_step: int = 96
+    tokenizer_start: int = 50_000
     tokenizer_documents: int = 20_000
     steps: int = 4000
     warmup_steps: int = 100
@@ -113,7 +114,7 @@ def train_base(
             for group in optimizer.param_groups:
                 group["lr"] = rate * recipe.rate_share(step)
         loss = _loss(model, backbone, batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, _ in optimizers:
             optimizer.step()
@@ -240,7 +241,10 @@ def _tokenizer(
         loaded = PreTrainedTokenizerFast.from_pretrained(work_dir)
         assert isinstance(loaded, PreTrainedTokenizerFast)
         return loaded
-    sample = (chat for chat, _ in zip(documents(0), range(recipe.tokenizer_documents), strict=False))
+    sample = (
+        chat
+        for chat, _ in zip(documents(recipe.tokenizer_start), range(recipe.tokenizer_documents), strict=False)
+    )
     return train_tokenizer(sample, recipe.vocabulary_size)
 
 
