@@ -18,6 +18,7 @@ from core.demo.draws import DrawnRecord, draw_record, draw_value
 from core.demo.prompts import column_answer, column_prompt, record_prompt, write_rmis
 from core.demo.retailers import TEST_RETAILERS, RetailerSpec, Scalar, SourceColumn
 from core.rmis.facts import FactType, fact_column
+from core.rmis.vocabularies import TransformOp
 
 SFT_SEED = 41
 NOTICE = "Simulated: every retailer, brand, identifier and number is invented."
@@ -145,12 +146,14 @@ def _with_held_out(spec: RetailerSpec, rng: Random) -> list[SourceColumn]:
 
 
 def _part(spec: RetailerSpec, rng: Random) -> list[SourceColumn]:
-    """A code column, alone or with one other column."""
+    """A code column (those with more codes more often) with one identifier, and at times a third column."""
     codes = [column for column in spec.known_columns if column.codes]
     weights = [len(column.codes) for column in codes]
     chosen = rng.choices(codes, weights)[0]
-    others = [column for column in spec.known_columns if column is not chosen]
-    columns = [chosen, *rng.sample(others, rng.randint(0, 1))]
+    ids = [column for column in spec.known_columns if column.op is TransformOp.STRING_ID]
+    columns = {chosen, rng.choice(ids)}
+    if rng.random() < 0.3:
+        columns.add(rng.choice(spec.known_columns))
     return sorted(columns, key=spec.columns.index)
 
 
