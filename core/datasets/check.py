@@ -14,7 +14,7 @@ contradictions         warning    the same prompt with another answer (or a pair
 copied_prompt          warning    an answer that is its prompt
 output_not_json        warning    an answer that is no JSON where most are
 rmis_record            warning    an answer that breaks the RMIS schema where most answers are RMIS records
-one_answer_dominates   warning    more than half of the training answers are the same
+one_answer_dominates   warning    more than two thirds of the training answers are the same
 rare_answers           warning    a label 20 times rarer than the most frequent one
 too_long_characters    warning    an example of more than 20,000 characters
 length_bias            warning    the chosen answer is nearly always the longer (or shorter) one

@@ -15,6 +15,7 @@ LEAST_ROWS_TO_JUDGE = 20
 MOST_LABELS = 20
 RARE_TIMES = 20
 LENGTH_BIAS = 0.9
+DOMINANT = 2 / 3
 
 
 def contradictions(examples: Sequence[Example]) -> Problem | None:
@@ -77,12 +78,12 @@ def rmis_record(examples: Sequence[Example]) -> Problem | None:
 
 
 def one_answer_dominates(examples: Sequence[Example]) -> Problem | None:
-    """More than half of the training answers are the same."""
+    """More than two thirds of the training answers are the same."""
     counts = _training_answers(examples)
     if len(counts) < 2 or counts.total() < LEAST_ROWS_TO_JUDGE:
         return None
     answer, rows = counts.most_common(1)[0]
-    if rows <= counts.total() / 2:
+    if rows <= DOMINANT * counts.total():
         return None
     lines = [
         each.line for each in examples if each.split is Split.TRAIN and each.completion.strip() == answer

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.datasets import csv_rows, json_rows
 from core.datasets.rows import Fault, FileLimits, Row, numbered_lines, open_unpacked, refused
 
-HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 18
 GZIP_START = b"\x1f\x8b"
 BINARY_STARTS = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook"),
@@ -69,7 +69,7 @@ def read_rows(path: Path, limits: FileLimits = FileLimits()) -> Iterator[Row | F
 
 
 def detect_format(path: Path) -> FileShape:
-    """Format, compression and delimiter, from the first 64 KiB. Raises RefusedFileError with the reason."""
+    """Format, compression and delimiter, from the first 256 KiB. Raises RefusedFileError with the reason."""
     with path.open("rb") as raw:
         compressed = raw.read(2) == GZIP_START
     with open_unpacked(path, compressed) as file:
@@ -82,8 +82,10 @@ def detect_format(path: Path) -> FileShape:
     if stripped[0] == "[":
         return FileShape(FileFormat.JSON, compressed)
     if stripped[0] == "{":
-        lines = not json_rows.is_open_document(stripped.split("\n", 1)[0])
-        return FileShape(FileFormat.JSONL if lines else FileFormat.JSON, compressed)
+        first, more, _ = stripped.partition("\n")
+        whole = bool(more) or len(head) < HEAD_BYTES
+        document = whole and json_rows.is_open_document(first)
+        return FileShape(FileFormat.JSON if document else FileFormat.JSONL, compressed)
     return FileShape(FileFormat.CSV, compressed, csv_rows.detect_delimiter(stripped, path.name))
 
 

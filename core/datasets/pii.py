@@ -26,7 +26,7 @@ _SECRET = re.compile(
     r"|(?<!\w)sk-[A-Za-z0-9_-]{20,}"
     r"|(?<!\w)xox[abprs]-[A-Za-z0-9-]{10,}"
     r"|(?<!\w)AIza[A-Za-z0-9_-]{35}"
-    r"|(?<!\w)eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+    r"|(?<!\w)eyJ[A-Za-z0-9_-]{10,500}\.eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10}"
 )
 _NAMED_NUMBER = re.compile(
     r"(?i)(?:gtin|upc|ean|isbn|barcode|sku|asin|item|product|order|campaign|keyword|creative|advertiser|account"
