@@ -33,6 +33,8 @@ def add(s: Session, federation: Federation) -> Federation:
 
 def get(s: Session, tenant_id: str, federation_id: str) -> Federation | None:
     """One version by id."""
+    if not _askable(federation_id):
+        return None
     row = s.scalar(
         select(FederationRow).where(FederationRow.tenant_id == tenant_id, FederationRow.id == federation_id)
     )
@@ -41,6 +43,8 @@ def get(s: Session, tenant_id: str, federation_id: str) -> Federation | None:
 
 def by_name(s: Session, tenant_id: str, name: str) -> list[Federation]:
     """All versions of a name, newest first. Names are told apart by case on every database."""
+    if not _askable(name):
+        return []
     rows = s.scalars(
         select(FederationRow)
         .where(FederationRow.tenant_id == tenant_id, FederationRow.name == name)
@@ -57,6 +61,11 @@ def list_all(s: Session, tenant_id: str) -> list[Federation]:
         .order_by(FederationRow.created_at.desc(), FederationRow.id.desc())
     )
     return [_record(row) for row in rows]
+
+
+def _askable(text: str) -> bool:
+    """Names and ids are printable ASCII. Other text cannot match, and some databases fail on it (NUL)."""
+    return text.isascii() and text.isprintable()
 
 
 def _row(federation: Federation) -> FederationRow:

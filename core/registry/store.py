@@ -40,6 +40,8 @@ def add(s: Session, adapter: Adapter) -> Adapter | None:
 
 def get(s: Session, tenant_id: str, adapter_id: str) -> Adapter | None:
     """One adapter by id."""
+    if not _askable(adapter_id):
+        return None
     row = s.scalar(select(AdapterRow).where(AdapterRow.tenant_id == tenant_id, AdapterRow.id == adapter_id))
     return _record(row) if row is not None and row.id == adapter_id else None
 
@@ -52,6 +54,8 @@ def by_job(s: Session, tenant_id: str, job_id: str) -> Adapter | None:
 
 def by_name(s: Session, tenant_id: str, name: str) -> list[Adapter]:
     """All versions of a name, newest first. Names are told apart by case on every database."""
+    if not _askable(name):
+        return []
     rows = s.scalars(
         select(AdapterRow)
         .where(AdapterRow.tenant_id == tenant_id, AdapterRow.name == name)
@@ -89,6 +93,11 @@ def set_state(s: Session, tenant_id: str, adapter_id: str, state: AdapterState) 
     ).one()
     row.state = state
     s.flush()
+
+
+def _askable(text: str) -> bool:
+    """Names and ids are printable ASCII. Other text cannot match, and some databases fail on it (NUL)."""
+    return text.isascii() and text.isprintable()
 
 
 def _row(adapter: Adapter) -> AdapterRow:

@@ -1,6 +1,8 @@
 """A request as a client makes it, and the answer it gets."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -57,3 +59,26 @@ class InferenceAnswer:
     latency_ms: float
     queued_ms: float
     mean_logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPiece:
+    """A piece of a streamed answer; the last one carries the whole answer in `final`."""
+
+    text: str
+    final: InferenceAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """Something that a request may name. `model` is what to write there; `id` is that of the registry.
+
+    Adapters and federations stand here once, in their newest version; older ones answer to «name@version».
+    """
+
+    model: str
+    kind: Literal["base", "adapter", "federation"]
+    id: str
+    version: int | None
+    description: str
+    created_at: datetime | None
