@@ -1,5 +1,6 @@
 """Who may open which screen and call which route. What is not written here is denied."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -47,12 +48,32 @@ POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
 )
 
 
-def required(method: str, path: str) -> Permission | None:
-    """What a route asks for; None: nobody may call it. HEAD asks for what GET asks for."""
-    return POLICIES.get(("GET" if method == "HEAD" else method, path))
+def match_route(path: str) -> tuple[str | None, dict[str, Permission]]:
+    """The template that a path fits (/adapters/{adapter_id}) and what each of its methods asks for."""
+    for template, pattern in _PATTERNS:
+        if pattern.fullmatch(path):
+            return template, dict(_METHODS[template])
+    return None, {}
 
 
 def may_open(principal: Principal, screen: str) -> bool:
     """Whether this principal may open a screen, named by its path (pages/overview.py)."""
     permission = POLICIES.get(screen)
     return permission is not None and principal.may(permission)
+
+
+def _methods() -> Mapping[str, Mapping[str, Permission]]:
+    found: dict[str, dict[str, Permission]] = {}
+    for key, permission in POLICIES.items():
+        if isinstance(key, tuple):
+            method, template = key
+            found.setdefault(template, {})[method] = permission
+    return MappingProxyType(found)
+
+
+_METHODS = _methods()
+# Templates without a variable part come first, as the more exact ones.
+_PATTERNS = tuple(
+    (template, re.compile(re.sub(r"\{\w+\}", "[^/]+", template)))
+    for template in sorted(_METHODS, key=lambda template: ("{" in template, template))
+)

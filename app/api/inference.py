@@ -1,0 +1,56 @@
+"""Ask the base, an adapter, a federation, or a composition said in full."""
+
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Body, Request
+
+from app.actions import compositions
+from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors
+from app.api.schemas import InferenceOut
+from app.api.waiting import AnswerThreads
+from core.serve.records import InferenceRequest
+
+LOG = structlog.get_logger(__name__)
+router = APIRouter(tags=["inference"], dependencies=KEY_NEEDED)
+
+EXAMPLES = {
+    "adapter": {
+        "summary": "One adapter, by name",
+        "value": {
+            "model": "retailer_alpha",
+            "messages": [{"role": "user", "content": "Map this record: {\"evt\": \"click\", \"sku\": \"A-1\"}"}],
+            "max_new_tokens": 128,
+        },
+    },
+    "composition": {
+        "summary": "Two adapters with weights",
+        "value": {
+            "composition": {
+                "terms": [
+                    {"adapter": "retailer_alpha", "weight": 1.0},
+                    {"adapter": "task_planning", "weight": 0.5},
+                ]
+            },
+            "messages": [{"role": "user", "content": "Plan a campaign for sparkling water."}],
+        },
+    },
+    "base": {
+        "summary": "The base alone",
+        "value": {"messages": [{"role": "user", "content": "What is ROAS?"}]},
+    },
+}
+
+
+@router.post("/inference", summary="Answer a prompt", responses=errors(404, 409))
+async def infer(
+    request: Request,
+    console: TheConsole,
+    caller: Caller,
+    body: Annotated[InferenceRequest, Body(openapi_examples=EXAMPLES)],
+) -> InferenceOut:
+    """Waits until the answer is whole. `model` or `composition` says what answers; neither: the base."""
+    threads: AnswerThreads = request.app.state.answer_threads
+    answer = await threads.run(lambda: compositions.answer(console, caller, body))
+    LOG.info("inference.answered", answer_id=answer.request_id, tokens=answer.completion_tokens)
+    return InferenceOut.model_validate(answer)

@@ -1,0 +1,51 @@
+"""What every route is given: the console, who asks; and how answers that can fail are described."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from app.api.schemas import ErrorBody
+from app.bootstrap import Console
+from core.errors import NotAuthenticatedError
+from core.tenants.records import Principal
+
+# The gate enforces the key; this only tells readers of the OpenAPI document how to send it.
+BEARER = HTTPBearer(auto_error=False, description="An API key, made under Administration.")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own.")
+KEY_NEEDED = [Security(BEARER), Security(API_KEY)]
+
+_MEANINGS = {
+    400: "The body cannot be read.",
+    401: "No API key, or one that is not valid.",
+    403: "The key's role does not allow this.",
+    404: "No such thing in your workspace.",
+    408: "The body did not arrive in time.",
+    409: "It exists already, or is in the wrong state.",
+    413: "The body is too large.",
+    422: "The request or the file in it is not valid.",
+    429: "Too much at once: wait as long as Retry-After says.",
+    503: "A part that is needed is not ready.",
+}
+
+
+def _console(request: Request) -> Console:
+    console: Console = request.app.state.console
+    return console
+
+
+def _principal(request: Request) -> Principal:
+    principal: Principal | None = request.state.principal
+    if principal is None:
+        raise NotAuthenticatedError("This needs an API key.")
+    return principal
+
+
+TheConsole = Annotated[Console, Depends(_console)]
+Caller = Annotated[Principal, Depends(_principal)]
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The failures of a route, for the OpenAPI document: the given ones and those that every route has."""
+    every = {400, 401, 403, 408, 413, 422, 429, 503, *statuses}
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(every)}
