@@ -103,14 +103,22 @@ def request_cancel(s: Session, tenant_id: str, job_id: str, *, now: datetime) ->
     return get(s, tenant_id, job_id)
 
 
-def claim(s: Session, job_id: str, *, now: datetime, lapsed_before: datetime | None = None) -> Job | None:
+def claim(
+    s: Session,
+    job_id: str,
+    *,
+    now: datetime,
+    lapsed_before: datetime | None = None,
+    gone_fence: str | None = None,
+) -> Job | None:
     """Start an attempt: a new fence, one more on the count. None when the job has ended.
 
-    A job that is running already is taken away from its attempt; with `lapsed_before` only if it has given no
-    sign of life since that moment, else None. Raises NotFoundError.
+    A job that is running already is taken away from its attempt. With `lapsed_before` only if that attempt handed
+    it back, has given no sign of life since that moment, or has the fence `gone_fence`, of which the caller knows
+    that its process is gone; else None. Raises NotFoundError.
     """
     fence = new_id("fence")
-    if not store.claim(s, job_id, fence, now, lapsed_before):
+    if not store.claim(s, job_id, fence, now, lapsed_before=lapsed_before, gone_fence=gone_fence):
         load_for_worker(s, job_id)
         return None
     return load_for_worker(s, job_id)
@@ -183,6 +191,12 @@ def count_death(s: Session, job_id: str, fence: str) -> int:
     if deaths is None:
         raise _fenced(s, job_id)
     return deaths
+
+
+def hand_back(s: Session, job_id: str, fence: str) -> None:
+    """Leave a running job to the next attempt, which need not wait for signs of life to lapse."""
+    if not store.change_running(s, job_id, fence, stage="waiting to go on", eta_s=None, heartbeat_at=None):
+        raise _fenced(s, job_id)
 
 
 def unfinished(s: Session) -> list[Job]:

@@ -84,11 +84,24 @@ def flag_running(s: Session, tenant_id: str, job_id: str) -> bool:
     )
 
 
-def claim(s: Session, job_id: str, fence: str, now: datetime, lapsed_before: datetime | None) -> bool:
-    """Make `fence` the one that may write; False when the job has ended or another attempt holds it."""
+def claim(
+    s: Session,
+    job_id: str,
+    fence: str,
+    now: datetime,
+    *,
+    lapsed_before: datetime | None,
+    gone_fence: str | None,
+) -> bool:
+    """Make `fence` the one that may write; False when the job has ended or a living attempt holds it."""
     running = JobRow.state == JobState.RUNNING.value
     if lapsed_before is not None:
-        running = and_(running, JobRow.heartbeat_at < lapsed_before)
+        gone = or_(
+            JobRow.heartbeat_at.is_(None),
+            JobRow.heartbeat_at < lapsed_before,
+            JobRow.fence == (gone_fence or ""),
+        )
+        running = and_(running, gone)
     return _changed(
         s,
         update(JobRow)
