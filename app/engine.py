@@ -4,6 +4,7 @@ import logging
 import threading
 from pathlib import Path
 
+from core.engine.open import open_engine
 from core.engine.records import EnginePort
 from core.errors import RmnError, UnavailableError
 from core.registry.bases import BaseFacts, base_folder, describe_base, list_bases, read_base_facts
@@ -103,22 +104,7 @@ def _not_fetched(hub_id: str) -> UnavailableError:
 
 def _open(settings: Settings) -> EnginePort:
     try:
-        from core.engine.base import load_base
-        from core.engine.local import LocalEngine
-
-        base = load_base(
-            base_folder(settings.base_model, MODELS_DIR),
-            quantization=settings.base_quantization,
-            dtype=settings.base_dtype,
-            device=settings.device,
-            threads=settings.serving_threads,
-        )
-        return LocalEngine(
-            base,
-            adapter_slots=settings.adapter_slots,
-            max_batch_rows=settings.max_batch_rows,
-            max_queue_rows=settings.max_queue_rows,
-        )
+        return open_engine(settings, base_folder(settings.base_model, MODELS_DIR))
     except RmnError as error:
         raise UnavailableError(
             "The base model could not be loaded.", f"{error.what} {error.why}".strip(), error.next_step

@@ -1,17 +1,64 @@
 """Training runs: estimate, submit, watch, cancel."""
 
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.actions import datasets
 from app.bootstrap import Console
 from core.jobs import service as jobs
 from core.jobs.records import Job, JobPoint, JobState
+from core.registry.records import AdapterType
 from core.tenants import audit
 from core.tenants.records import Permission, Principal
 from core.training import service as training
-from core.training.presets import PRESETS
+from core.training.presets import PRESETS, plan_spec
 from core.training.records import Estimate, Preset, TrainingSpec
+
+
+class TrainingChoices(BaseModel):
+    """What should differ from a preset; what is left out stays as the preset has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int | None = Field(None, ge=1, le=256)
+    alpha: float | None = Field(None, gt=0, le=1024)
+    dropout: float | None = Field(None, ge=0, lt=1)
+    rslora: bool | None = None
+    epochs: float | None = Field(None, gt=0, le=100)
+    batch_size: int | None = Field(None, ge=1, le=256)
+    learning_rate: float | None = Field(None, gt=0, le=0.1)
+    max_length: int | None = Field(None, ge=16, le=131072)
+    seed: int | None = Field(None, ge=0, lt=2**31)
+    quantization: Literal["none", "8bit", "4bit"] | None = None
+    evaluate: bool | None = None
+    evaluation_rows: int | None = Field(None, ge=1, le=100000)
+
 
 def presets() -> list[Preset]:
     """The named starting points."""
     return list(PRESETS)
+
+
+def plan_training(
+    c: Console,
+    p: Principal,
+    *,
+    name: str,
+    adapter_type: AdapterType,
+    dataset: str,
+    preset: str = "balanced",
+    choices: TrainingChoices | None = None,
+) -> TrainingSpec:
+    """A preset with some choices of one's own. `dataset`: its id or name.
+
+    Raises NotFoundError for a dataset that is not there, InvalidInputError for choices that contradict each other.
+    """
+    p.require(Permission.TRAIN)
+    chosen = datasets.find_dataset(c, p, dataset)
+    wanted = (choices or TrainingChoices()).model_dump(exclude_none=True)
+    lora = {field: wanted.pop(field) for field in ("rank", "alpha", "dropout", "rslora") if field in wanted}
+    return plan_spec(preset, adapter_type, chosen, name, lora=lora or None, **wanted)
 
 
 def estimate_training(c: Console, p: Principal, spec: TrainingSpec) -> Estimate:

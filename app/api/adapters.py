@@ -42,7 +42,9 @@ def import_adapter(
         UploadFile | None, File(description="adapter_config.json, when `file` is a safetensors file.")
     ] = None,
     name: Annotated[str | None, Form(description="Needed when there is no manifest in the zip.")] = None,
-    type: Annotated[AdapterType | None, Form(description="Needed when there is no manifest in the zip.")] = None,
+    type: Annotated[
+        AdapterType | None, Form(description="Needed when there is no manifest in the zip.")
+    ] = None,
 ) -> AdapterDetail:
     """LoRA in PEFT's safetensors format, made for the base that runs here. Verified before anything is kept."""
     adapter = adapters.import_adapter(

@@ -30,7 +30,9 @@ def import_dataset(
     caller: Caller,
     file: Annotated[UploadFile, File(description="JSONL, JSON or CSV, plain or gzipped.")],
     name: Annotated[str, Form(min_length=1, max_length=200)],
-    adapter_type: Annotated[AdapterType | None, Form(description="What an adapter should learn from it.")] = None,
+    adapter_type: Annotated[
+        AdapterType | None, Form(description="What an adapter should learn from it.")
+    ] = None,
 ) -> DatasetOut:
     """Prompt and completion, messages, or chosen and rejected. Every row must be readable; wrong lines are named."""
     return dataset_out(datasets.import_dataset(console, caller, file.file, name, adapter_type))

@@ -41,7 +41,9 @@ class WrongMethodError(InvalidInputError):
     code = "wrong_method"
 
     def __init__(self, allowed: list[str]) -> None:
-        super().__init__("This method is not allowed here.", f"Allowed: {', '.join(allowed)}.", "Use one of those.")
+        super().__init__(
+            "This method is not allowed here.", f"Allowed: {', '.join(allowed)}.", "Use one of those."
+        )
         self.allowed = allowed
 
 

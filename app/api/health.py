@@ -49,7 +49,7 @@ def _part(name: str, check: Callable[[], None]) -> PartOut:
         check()
     except RmnError as error:
         return PartOut(name=name, ready=False, reason=error.what)
-    except Exception:  # a driver may raise anything; the reason may name hosts and paths, so it is not told
+    except Exception:  # noqa: BLE001 - a driver may raise anything; the reason may name hosts and paths, so it is not told
         return PartOut(name=name, ready=False, reason="It cannot be reached.")
     return PartOut(name=name, ready=True)
 

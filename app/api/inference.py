@@ -19,7 +19,7 @@ EXAMPLES = {
         "summary": "One adapter, by name",
         "value": {
             "model": "retailer_alpha",
-            "messages": [{"role": "user", "content": "Map this record: {\"evt\": \"click\", \"sku\": \"A-1\"}"}],
+            "messages": [{"role": "user", "content": 'Map this record: {"evt": "click", "sku": "A-1"}'}],
             "max_new_tokens": 128,
         },
     },
