@@ -8,7 +8,7 @@ from core.datasets.rows import Fault, FileLimits, Row, problem_of_text, refused
 DELIMITERS = (",", ";", "\t", "|")
 
 
-class _BrokenLine(Exception):  # noqa: N818 - carries a fault out of the middle of a record
+class _BrokenLine(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.reason)
         self.fault = fault

@@ -32,7 +32,7 @@ KNOWN_COLUMNS = MappingProxyType(
 )
 
 
-class RowFault(Exception):  # noqa: N818 - becomes a Fault with the row's line
+class RowFault(Exception):
     """Why a row does not fit its layout."""
 
 

@@ -15,6 +15,7 @@ from core.registry import service as registry
 from core.registry.bases import BaseFacts
 from core.registry.package import read_manifest
 from core.registry.records import AdapterSource
+from core.settings import PROJECT_ROOT
 
 # The library lists the newest first: what one trains from comes last here.
 ORDER = (DatasetKind.REFERENCE, DatasetKind.EVENTS, DatasetKind.DPO, DatasetKind.SFT)
@@ -93,6 +94,7 @@ def _register_adapter(
                 base=base,
                 now=now,
             )
+            _archive_former(s, tenant_id, folder, manifest.digest)
     except (RmnError, OSError) as error:
         raise RefusedFileError(
             f"The shipped adapter {folder} is damaged.",
@@ -100,3 +102,10 @@ def _register_adapter(
             "Restore the folder, or take it away: the workspace works without it.",
         ) from None
     return True
+
+
+def _archive_former(s: Session, tenant_id: str, folder: Path, digest: str) -> None:
+    """What was registered from this folder before has no files any more."""
+    for adapter in registry.list_adapters(s, tenant_id):
+        if PROJECT_ROOT / adapter.path == folder.resolve() and adapter.digest != digest:
+            registry.archive_adapter(s, tenant_id, adapter.id)

@@ -109,10 +109,10 @@ def test_tokens_are_counted_by_the_function_that_is_given() -> None:
 
 
 def test_one_answer_that_dominates_and_rare_labels_are_found() -> None:
-    labels = ["yes"] * 150 + ["no"] * 100 + ["never"] * 5
+    labels = ["yes"] * 200 + ["no"] * 50 + ["never"] * 5
     examples = [Example(f"q{n}", label, Split.TRAIN, None, n + 1) for n, label in enumerate(labels)]
     found = check_examples(examples)
-    assert problem(found, "one_answer_dominates").rows == 150
+    assert problem(found, "one_answer_dominates").rows == 200
     assert problem(found, "rare_answers").lines == (251, 252, 253, 254, 255)
     balanced = [replace(each, completion=("yes", "no")[each.line % 2]) for each in examples]
     assert {each.rule for each in check_examples(balanced)} == {"few_test_rows"}
@@ -182,10 +182,9 @@ def test_reversed_and_repeated_pairs_and_length_bias_are_found() -> None:
     assert problem(check_preferences(longer), "length_bias").rows == len(longer)
 
 
-def test_a_hundred_thousand_rows_take_seconds() -> None:
+def test_twenty_thousand_rows_take_seconds() -> None:
     examples = [Example(f"Harmonize {n}", record(n), Split.TRAIN, None, n + 1) for n in range(20_000)]
     start = time.process_time()
     check_examples(examples)
-    assert (
-        time.process_time() - start < 10 / 5 * 3
-    )  # 2 s are the goal for a fifth; slow machines get three times that
+    # 10 s are the goal for 100,000 rows, so 2 s for these; a slow machine gets three times that.
+    assert time.process_time() - start < 6

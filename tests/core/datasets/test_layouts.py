@@ -134,10 +134,11 @@ def test_splits_by_prompt_are_stable_fair_and_keep_equal_prompts_together() -> N
     assert abs(counts[Split.TRAIN] / 20_000 - 0.8) < 0.012
     assert abs(counts[Split.VALIDATION] / 20_000 - 0.1) < 0.009
     assert abs(counts[Split.TEST] / 20_000 - 0.1) < 0.009
+    assert split_of_prompt(" A\nprompt ") is split_of_prompt("a Prompt")
     # Written down: these may never move, or a set's test rows would become training rows.
-    assert [split_of_prompt(text) for text in ("a", "b", "g", "n")] == [
-        split_of_prompt(text) for text in (" A ", "B\n", "G", "\tN")
-    ]
+    assert [split_of_prompt(each) for each in "afgi"] == [*[Split.TRAIN] * 2, *[Split.VALIDATION] * 2]
+    tests = [n for n in range(60) if split_of_prompt(f"prompt {n}") is Split.TEST]
+    assert tests == [10, 11, 18, 38, 48, 53, 58, 59]
 
 
 def test_a_csv_file_gives_examples_too(tmp_path) -> None:
