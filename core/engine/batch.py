@@ -99,6 +99,7 @@ class RunningBatch:
         return len(rows)
 
     def _read_prompts(self, rows: Sequence[Row]) -> int:
+        rows = sorted(rows, key=lambda row: [term.line for term in row.lease.terms])  # fewer, longer runs
         lengths = [len(row.prompt) for row in rows]
         width = max(lengths)
         ids = torch.zeros((len(rows), width), dtype=torch.long)

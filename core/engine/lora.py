@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from core.engine.plan import BatchPlan, Run
+from core.engine.plan import BatchPlan, PoolPlan, Run
 from core.engine.sites import Site, find_linears, number_sites
 
 
@@ -29,25 +29,35 @@ class Lane:
         self._products: list[Tensor | None] = []
 
     def products(self, plan: BatchPlan, site: Site, x: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
-        """A·x of every run for the group of `site`: [lines, width·length, Σ rank], weighted."""
+        """Per pool, A·x of every place for the group of `site`; None where the pool has nothing there."""
         if self._group == site.group and self._input is x:
             return self._products
         values = x.to(dtype)
         self._group, self._input = site.group, x
-        self._products = [_project_down(run, site, values) for run in plan.runs]
+        self._products = [_project_down(pool, site, values) for pool in plan.pools]
         return self._products
 
 
-def _project_down(run: Run, site: Site, x: Tensor) -> Tensor | None:
-    a = run.view.a.get(site.group)
-    if a is None:
+def _project_down(pool: PoolPlan, site: Site, x: Tensor) -> Tensor | None:
+    """A·x of every place for the group of `site`: [places·length, Σ rank], weighted."""
+    matrices = [run.view.a.get(site.group) for run in pool.runs]
+    if matrices[0] is None:
         return None
     length = x.shape[1]
-    rows = x if run.whole_batch else x.index_select(0, run.sources)
-    product = torch.bmm(rows.reshape(run.lines, run.width * length, x.shape[2]), a)
-    if run.weights is not None:
-        product.view(run.lines, run.width, length, -1).mul_(run.weights)
+    inputs = (x if pool.whole_batch else x.index_select(0, pool.sources)).reshape(-1, x.shape[2])
+    product = inputs.new_empty((inputs.shape[0], matrices[0].shape[2]))
+    for run, a in zip(pool.runs, matrices, strict=True):
+        if a is not None:
+            torch.bmm(_places(inputs, run, length), a, out=_places(product, run, length))
+    if pool.weights is not None:
+        product.view(-1, length, product.shape[1]).mul_(pool.weights)
     return product
+
+
+def _places(values: Tensor, run: Run, length: int) -> Tensor:
+    """The part of [places·length, n] that belongs to a run, as [lines, width·length, n]."""
+    first, size = run.first * length, run.width * length
+    return values[first : first + run.lines * size].view(run.lines, size, values.shape[1])
 
 
 class MixedLinear(nn.Module):
@@ -72,26 +82,36 @@ class MixedLinear(nn.Module):
             raise RuntimeError(f"{self.site.name} was given {tuple(x.shape)} for a batch of {plan.rows} rows")
         products = self._lane.products(plan, self.site, x, self._dtype)
         total = out if out.dtype == self._dtype else out.to(self._dtype)
-        for run, product in zip(plan.runs, products, strict=True):
+        for pool, product in zip(plan.pools, products, strict=True):
             if product is not None:
-                self._project_up(run, product, total)
+                self._project_up(pool, product, total)
         if total is not out:
             out.index_copy_(0, plan.covered, total.index_select(0, plan.covered).to(out.dtype))
         return out
 
-    def _project_up(self, run: Run, product: Tensor, total: Tensor) -> None:
-        b, place = run.view.b[self.site.index], run.placements[self.site.index]
-        if b is None or place is None:
+    def _project_up(self, pool: PoolPlan, product: Tensor, total: Tensor) -> None:
+        """total[row] += B·(A·x) for every place of the pool."""
+        place = pool.placements[self.site.index]
+        if place is None:
             return
-        low = product[..., place.column : place.column + place.rank]
-        _, length, out_features = total.shape
-        if run.whole_batch:
-            total.view(run.lines, run.width * length, out_features).baddbmm_(low, b)
+        low = product[:, place.column : place.column + place.rank]
+        _, length, size = total.shape
+        if pool.whole_batch:
+            flat = total.view(-1, size)
+            for run, b in self._operands(pool):
+                _places(flat, run, length).baddbmm_(_places(low, run, length), b)
             return
-        delta = torch.bmm(low, b).view(run.lines * run.width, length, out_features)
-        if run.places is not None:
-            delta = delta.index_select(0, run.places)
-        total.index_add_(0, run.targets, delta)
+        delta = total.new_empty((low.shape[0], size))
+        for run, b in self._operands(pool):
+            torch.bmm(_places(low, run, length), b, out=_places(delta, run, length))
+        delta = delta.view(-1, length, size)
+        if pool.real is not None:
+            delta = delta.index_select(0, pool.real)
+        total.index_add_(0, pool.targets, delta)
+
+    def _operands(self, pool: PoolPlan) -> list[tuple[Run, Tensor]]:
+        pairs = ((run, run.view.b[self.site.index]) for run in pool.runs)
+        return [(run, b) for run, b in pairs if b is not None]
 
 
 def wrap_linears(model: nn.Module, lane: Lane, dtype: torch.dtype) -> tuple[Site, ...]:
