@@ -21,12 +21,20 @@ Terms = list[tuple[Path, float]]
 @pytest.fixture
 def mixed_terms(make_adapter: Make) -> Terms:
     """Different ranks, patterns, rsLoRA, layers, number types; negative and zero weights; one adapter twice."""
-    one = make_adapter(1, rank=4, alpha=6.0)
+    one = make_adapter(1, size=0.12, rank=4, alpha=6.0)
     return [
         (one, 1.0),
-        (make_adapter(2, rank=2, alpha=8.0, use_rslora=True, targets=["q_proj", "down_proj"]), -0.7),
-        (make_adapter(3, rank=3, rank_pattern={"q_proj": 6}, alpha_pattern={"k_proj": 1.0}), 0.3),
-        (make_adapter(4, targets=["v_proj"], layers=[1], layers_to_transform=[1], dtype=np.float16), 2.0),
+        (
+            make_adapter(2, size=0.12, rank=2, alpha=8.0, use_rslora=True, targets=["q_proj", "down_proj"]),
+            -0.7,
+        ),
+        (make_adapter(3, size=0.12, rank=3, rank_pattern={"q_proj": 6}, alpha_pattern={"k_proj": 1.0}), 0.3),
+        (
+            make_adapter(
+                4, size=0.12, targets=["v_proj"], layers=[1], layers_to_transform=[1], dtype=np.float16
+            ),
+            2.0,
+        ),
         (make_adapter(5), 0.0),
         (one, 0.25),
     ]
@@ -107,10 +115,13 @@ def test_the_concatenated_adapter_reloaded_in_peft_gives_the_logits_of_the_sum(
     tokens = torch.randint(0, 261, (3, 20), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         base_logits = plain(tokens).logits
-        found = PeftModel.from_pretrained(plain, made.folder)(tokens).logits
+        loaded = PeftModel.from_pretrained(plain, made.folder)
+        found = loaded(tokens).logits
+        in_double = loaded.double()(tokens).logits
         expected = merged(tokens).logits
     assert (base_logits - expected).abs().max() > 0.1
     assert (found - expected).abs().max() <= 1e-5
+    assert (in_double - expected).abs().max() <= 2e-6  # what is left is the rounding of the file to float32
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8, 16])

@@ -1,5 +1,6 @@
 import io
 import json
+import socket
 import stat
 import struct
 import zipfile
@@ -398,6 +399,21 @@ def test_an_adapter_that_peft_saved_is_taken_in_and_read_back_by_peft(
     expected = model(tokens).logits
     again = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tiny_base), folder)
     assert torch.equal(again(tokens).logits, expected)
+
+
+def test_names_of_remote_things_in_an_adapter_are_never_followed(
+    make_adapter: Make, take_in: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    far = {"base_model_name_or_path": "owner/remote", "revision": "main", "auto_mapping": None}
+    _, manifest = take_in(make_adapter(1, **far))
+    assert manifest.base_name == "tiny"
+    with pytest.raises(RefusedFileError, match="code to run"):
+        take_in(make_adapter(2, auto_map={"AutoModel": "owner/remote--model.Evil"}))
 
 
 def test_adapter_facts_in_the_row_are_those_of_the_files(

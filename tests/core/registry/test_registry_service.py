@@ -63,7 +63,17 @@ def test_the_same_name_gets_the_next_version_and_resolves_to_the_newest_active_o
         service.archive_adapter(s, tenant.id, one.id)
         with pytest.raises(ConflictError, match="active"):
             service.resolve(s, tenant.id, "alpha")
-        for missing in ("alpha v4", "alpha@0", "beta", "", "alpha v", "al\0pha", "\ud800", "älpha", "x" * 5000):
+        for missing in (
+            "alpha v4",
+            "alpha@0",
+            "beta",
+            "",
+            "alpha v",
+            "al\0pha",
+            "\ud800",
+            "älpha",
+            "x" * 5000,
+        ):
             with pytest.raises(NotFoundError):
                 service.resolve(s, tenant.id, missing)
 
