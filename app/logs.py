@@ -33,7 +33,9 @@ def configure_logging(settings: Settings) -> None:
     last: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if settings.log_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -62,9 +64,7 @@ def bound(**names: Any) -> Iterator[None]:
         yield
 
 
-def hide_secrets(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank what is named like a secret or looks like one; cut endless texts."""
     for name, value in event.items():
         if _SECRET_NAMES.search(name):
@@ -72,4 +72,3 @@ def hide_secrets(
         elif isinstance(value, str):
             event[name] = _SECRET_TEXTS.sub(HIDDEN, value[:TEXT_LIMIT] if name != "exception" else value)
     return event
-

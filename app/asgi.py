@@ -1,0 +1,93 @@
+"""The console as one ASGI application: screens, sign-in pages, the API under /api, and one guard before all."""
+
+import base64
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit
+import structlog
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
+
+from app.api.application import build_api
+from app.bootstrap import Console, shared_console
+from app.guard import Guard
+from app.sign_in import sign_in_routes
+from core.settings import PROJECT_ROOT
+
+LOG = structlog.get_logger(__name__)
+ENTRY = Path(__file__).parent / "main.py"
+STOP_TIMEOUT_S = 10
+_INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+
+def build_app(console: Console) -> streamlit.App:
+    """Wire the console. The screens of this process use `console` from now on."""
+    shared_console.set(console)
+    _find_configuration()
+
+    @asynccontextmanager
+    async def lifespan(_app: streamlit.App) -> AsyncIterator[None]:
+        console.engine.open_in_background()
+        LOG.info("console.started")
+        yield
+        console.close()
+        LOG.info("console.stopped")
+
+    routes: list[BaseRoute] = [*sign_in_routes(console), Mount("/api", app=build_api(console))]
+    return streamlit.App(
+        ENTRY,
+        lifespan=lifespan,
+        routes=routes,
+        middleware=[Middleware(Guard, console=console, page_policy=screen_policy())],
+        on_script_error=_log_script_error,
+    )
+
+
+def screen_policy() -> str:
+    """The content security policy of the screens; the one inline script of Streamlit's page is named by its hash."""
+    page = Path(streamlit.__file__).parent / "static" / "index.html"
+    scripts = [base64.b64encode(hashlib.sha256(s).digest()).decode() for s in _inline_scripts(page)]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in scripts)
+    return (
+        f"default-src 'self'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
+        "worker-src 'self' blob:; frame-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    )
+
+
+def _inline_scripts(page: Path) -> list[bytes]:
+    return _INLINE_SCRIPT.findall(page.read_bytes())
+
+
+def _find_configuration() -> None:
+    """Theme and server options lie in the project's folder, whatever folder this process was started in."""
+    from streamlit import config
+
+    if config._main_script_path is None:
+        config._main_script_path = str(PROJECT_ROOT / ENTRY.name)
+
+
+def _log_script_error(error: Exception) -> Any:
+    LOG.error("screen.failed", exc_info=error)
+
+
+def serve(app: Any, *, host: str, port: int) -> None:
+    """Run until SIGTERM or Ctrl-C; requests that run then have some seconds to end."""
+    import uvicorn
+
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )

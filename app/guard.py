@@ -1,0 +1,121 @@
+"""In front of the whole console: own host, same origin, a session for everything but health and sign-in, headers."""
+
+from functools import partial
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access import match_route
+from app.api.errors import plain_body
+from app.bootstrap import Console
+from app.credentials import SESSION_COOKIE, principal_of_request
+from app.origin import is_own_host, is_same_origin
+from core.errors import NotAuthenticatedError, PermissionDeniedError, RmnError
+from core.storage.ids import new_id
+from core.tenants.records import Permission, Principal
+
+LOG = structlog.get_logger(__name__)
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+HEALTH = "/_stcore/health"
+API = "/api"
+_THREADS = 8
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+class Guard:
+    """ASGI middleware. The API under /api has a gate of its own and is passed on with the headers only."""
+
+    def __init__(self, app: ASGIApp, console: Console, page_policy: str) -> None:
+        self.app = app
+        self.console = console
+        self.page_policy = page_policy
+        self._threads: CapacityLimiter | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, redirect to sign-in, or pass on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        send = partial(self._send_with_headers, send, scope)
+        refusal = await self._refusal(scope)
+        if refusal is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await refusal(scope, receive, send)
+        else:
+            # A close before the handshake is answered as status 403.
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that may not pass; None when it may."""
+        headers = Headers(scope=scope)
+        if not is_own_host(headers.get("host"), self.console.settings.host, _allowed_hosts()):
+            return _refuse(PermissionDeniedError("This console does not answer to that host name."), 403)
+        path = scope["path"]
+        if path == API or path.startswith(f"{API}/"):
+            return None
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+        if changes and not is_same_origin(headers):
+            LOG.warning("guard.foreign_origin", path=path[:200])
+            return _refuse(PermissionDeniedError("This request was sent from another site."), 403)
+        if path == HEALTH or self._is_public(scope):
+            return None
+        if await self._principal(headers) is not None:
+            return None
+        if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse("/sign-in", 303, {"cache-control": "no-store"})
+        return _refuse(NotAuthenticatedError("Please sign in.", "", "Open /sign-in."), 401)
+
+    def _is_public(self, scope: Scope) -> bool:
+        _, methods = match_route(scope["path"])
+        wanted = scope.get("method")
+        return (
+            scope["path"].startswith("/sign-in")
+            and wanted is not None
+            and methods.get(wanted) is Permission.PUBLIC
+        )
+
+    async def _principal(self, headers: Headers) -> Principal | None:
+        if self._threads is None:
+            self._threads = CapacityLimiter(_THREADS)
+        cookies = cookie_parser(headers.get("cookie", ""))
+        if SESSION_COOKIE not in cookies:
+            return None
+        return await to_thread.run_sync(principal_of_request, cookies, self.console, limiter=self._threads)
+
+    async def _send_with_headers(self, send: Send, scope: Scope, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("content-security-policy", self._policy(scope))
+            if scope.get("scheme") == "https":
+                headers.setdefault("strict-transport-security", "max-age=31536000")
+        await send(message)
+
+    def _policy(self, scope: Scope) -> str:
+        if scope["path"].startswith(f"{API}/"):
+            return "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+        return self.page_policy
+
+
+def _allowed_hosts() -> list[str]:
+    """Names that a proxy in front may use: Streamlit's own option, server.allowedHosts."""
+    from streamlit import config
+
+    return [str(name).lower() for name in config.get_option("server.allowedHosts") or []]
+
+
+def _refuse(error: RmnError, status: int) -> Response:
+    return JSONResponse(plain_body(error, new_id("req")), status, {"cache-control": "no-store"})
