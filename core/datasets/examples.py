@@ -39,13 +39,14 @@ class Census:
 
 
 def open_examples(
-    path: Path, limits: FileLimits = FileLimits()
+    path: Path, limits: FileLimits = FileLimits(), *, name: str = ""
 ) -> tuple[Outline, Iterator[Example | Preference | Fault]]:
-    """The outline of a training file and its rows in order. Holds one row at a time.
+    """The outline of a training file and its rows in order. Holds one row at a time; errors call the file `name`.
 
     Raises RefusedFileError or InvalidInputError when it is no training file at all.
     """
-    rows = read_rows(path, limits)
+    name = name or path.name
+    rows = read_rows(path, limits, name=name)
     faults: list[Fault] = []
     for row in rows:
         if isinstance(row, Row):
@@ -55,10 +56,8 @@ def open_examples(
         if len(faults) > SHOWN_FAULTS:
             break
     if faults:
-        raise unreadable_rows(path.name, faults, len(faults))
-    raise InvalidInputError(
-        f"The file {path.name} has no rows.", "", "Give a file with at least one example."
-    )
+        raise unreadable_rows(name, faults, len(faults))
+    raise InvalidInputError(f"The file {name} has no rows.", "", "Give a file with at least one example.")
 
 
 def take_census(rows: Iterable[Example | Preference | Fault]) -> Census:

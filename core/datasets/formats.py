@@ -49,36 +49,36 @@ class FileShape:
         return f".{self.format}" + (".gz" if self.compressed else "")
 
 
-def read_rows(path: Path, limits: FileLimits = FileLimits()) -> Iterator[Row | Fault]:
-    """All rows of a file in order. Raises RefusedFileError when the file as a whole cannot be read."""
-    shape = detect_format(path)
-    with open_unpacked(path, shape.compressed) as file:
-        lines = numbered_lines(file, limits, path.name)
+def read_rows(path: Path, limits: FileLimits = FileLimits(), *, name: str = "") -> Iterator[Row | Fault]:
+    """All rows of a file in order. Raises RefusedFileError (for the whole file), which calls it `name`."""
+    name = name or path.name
+    shape = detect_format(path, name=name)
+    with open_unpacked(path, shape.compressed, name) as file:
+        lines = numbered_lines(file, limits, name)
         if shape.format is FileFormat.CSV:
             rows = csv_rows.read_csv(lines, shape.delimiter, limits)
         elif shape.format is FileFormat.JSON:
-            rows = json_rows.read_document(file, path.name, limits)
+            rows = json_rows.read_document(file, name, limits)
         else:
             rows = json_rows.read_lines(lines, limits)
         for count, row in enumerate(rows, start=1):
             if count > limits.rows:
-                raise refused(
-                    path.name, f"It has more than {limits.rows:,} rows.", "Split it into several files."
-                )
+                raise refused(name, f"It has more than {limits.rows:,} rows.", "Split it into several files.")
             yield row
 
 
-def detect_format(path: Path) -> FileShape:
+def detect_format(path: Path, *, name: str = "") -> FileShape:
     """Format, compression and delimiter, from the first 256 KiB. Raises RefusedFileError with the reason."""
+    name = name or path.name
     with path.open("rb") as raw:
         compressed = raw.read(2) == GZIP_START
-    with open_unpacked(path, compressed) as file:
+    with open_unpacked(path, compressed, name) as file:
         head = file.read(HEAD_BYTES)
-    _refuse_binary(path.name, head)
+    _refuse_binary(name, head)
     text = codecs.getincrementaldecoder("utf-8-sig")(errors="replace").decode(head)
     stripped = text.lstrip()
     if not stripped:
-        raise refused(path.name, "It is empty.")
+        raise refused(name, "It is empty.")
     if stripped[0] == "[":
         return FileShape(FileFormat.JSON, compressed)
     if stripped[0] == "{":
@@ -86,7 +86,7 @@ def detect_format(path: Path) -> FileShape:
         whole = bool(more) or len(head) < HEAD_BYTES
         document = whole and json_rows.is_open_document(first)
         return FileShape(FileFormat.JSON if document else FileFormat.JSONL, compressed)
-    return FileShape(FileFormat.CSV, compressed, csv_rows.detect_delimiter(stripped, path.name))
+    return FileShape(FileFormat.CSV, compressed, csv_rows.detect_delimiter(stripped, name))
 
 
 def _refuse_binary(name: str, head: bytes) -> None:

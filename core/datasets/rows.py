@@ -44,7 +44,7 @@ class Fault:
 
 
 @contextmanager
-def open_unpacked(path: Path, compressed: bool) -> Iterator[BinaryIO]:
+def open_unpacked(path: Path, compressed: bool, name: str) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked while reading. Raises RefusedFileError for a damaged gzip file."""
     with path.open("rb") as raw:
         if not compressed:
@@ -54,9 +54,7 @@ def open_unpacked(path: Path, compressed: bool) -> Iterator[BinaryIO]:
             with gzip.GzipFile(fileobj=raw) as file:
                 yield cast(BinaryIO, file)
         except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise refused(
-                path.name, "Its gzip data is damaged or cut off.", "Pack or copy it again."
-            ) from None
+            raise refused(name, "Its gzip data is damaged or cut off.", "Pack or copy it again.") from None
 
 
 def numbered_lines(file: BinaryIO, limits: FileLimits, name: str) -> Iterator[tuple[int, str | Fault]]:

@@ -15,7 +15,7 @@ from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set
 from core.datasets.formats import detect_format, read_rows
 from core.datasets.layouts import Outline
 from core.datasets.records import Dataset, DatasetKind, Example, Preference, Problem
-from core.datasets.rows import Fault, FileLimits, Row
+from core.datasets.rows import Fault, Row
 from core.datasets.uploads import StoredFile, store_upload
 from core.errors import IntegrityError, InvalidInputError, NotFoundError
 from core.settings import PROJECT_ROOT
@@ -142,7 +142,7 @@ def preview_rows(dataset: Dataset, limit: int) -> list[dict[str, Any]]:
     Reads only the beginning of the file, so its digest is not checked. Values are untrusted text.
     """
     limit = max(0, min(limit, MAX_PREVIEW_ROWS))
-    rows = read_rows(_present(dataset))
+    rows = read_rows(_present(dataset), name=dataset.name)
     return list(islice((row.values for row in rows if isinstance(row, Row)), limit))
 
 
@@ -152,7 +152,7 @@ def check_dataset(dataset: Dataset) -> list[Problem]:
         return check_examples(read_examples(dataset))
     if dataset.kind is DatasetKind.DPO:
         return check_preferences(read_preferences(dataset))
-    faults = [row for row in read_rows(_unchanged(dataset)) if isinstance(row, Fault)]
+    faults = [row for row in read_rows(_unchanged(dataset), name=dataset.name) if isinstance(row, Fault)]
     if not faults:
         return []
     message = (
@@ -170,7 +170,7 @@ def _read(dataset: Dataset, kind: DatasetKind) -> list[Example | Preference]:
             f"It is a dataset of kind {dataset.kind}.",
             "Choose another dataset.",
         )
-    _, rows = open_examples(_unchanged(dataset))
+    _, rows = open_examples(_unchanged(dataset), name=dataset.name)
     examples: list[Example | Preference] = []
     census = Census()
     for row in rows:
@@ -206,8 +206,8 @@ def _unchanged(dataset: Dataset) -> Path:
 
 def _inspect(path: Path, name: str) -> tuple[str, tuple[Outline, Census]]:
     """Suffix, outline and counts of a training file. Raises InvalidInputError that lists unreadable rows."""
-    suffix = detect_format(path).suffix
-    outline, rows = open_examples(path, FileLimits())
+    suffix = detect_format(path, name=name).suffix
+    outline, rows = open_examples(path, name=name)
     census = take_census(rows)
     if census.fault_count:
         raise unreadable_rows(name, census.faults, census.fault_count)

@@ -1,8 +1,12 @@
 """Registering, importing, finding and reading datasets."""
 
+import errno
 import gzip
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 
 from core.datasets import service
 from core.datasets.records import Dataset, DatasetKind, Split
-from core.errors import IntegrityError, InvalidInputError, NotFoundError, RefusedFileError
+from core.errors import IntegrityError, InvalidInputError, NotFoundError, RefusedFileError, UnavailableError
 from core.settings import PROJECT_ROOT
 from core.storage.database import Database
 from core.storage.files import sha256_of
@@ -214,6 +218,7 @@ def test_an_upload_that_is_no_training_set_leaves_nothing_behind(
     with pytest.raises(error) as caught:
         upload(sqlite_database, sqlite_tenant, tmp_path / "up", now, raw)
     assert words in str(caught.value)
+    assert ".part" not in str(caught.value)
     assert list((tmp_path / "up").iterdir()) == []
     with sqlite_database.transaction() as s:
         assert service.list_datasets(s, sqlite_tenant.id) == []
@@ -248,3 +253,68 @@ def test_pairs_are_read_as_preferences_and_not_as_demonstrations(
     assert [problem.rule for problem in service.check_dataset(made)] == ["few_test_rows", "length_bias"]
     with pytest.raises(InvalidInputError, match="holds no demonstrations"):
         service.read_examples(made)
+
+
+def test_two_that_register_the_same_file_at_once_get_one_dataset(database, tenant, now, data_file) -> None:
+    start, card = threading.Barrier(6), card_of(data_file)
+
+    def register(_: int) -> str:
+        start.wait()
+        with database.transaction() as s:
+            return service.register_file(s, tenant.id, path=data_file, card=card, name="set", now=now).id
+
+    with ThreadPoolExecutor(6) as pool:
+        ids = set(pool.map(register, range(6)))
+    with database.transaction() as s:
+        assert {each.id for each in service.list_datasets(s, tenant.id)} == ids
+    assert len(ids) == 1
+
+
+def test_a_disk_that_refuses_is_said_plainly(sqlite_database, sqlite_tenant, now, tmp_path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UnavailableError, match="could not be stored"):
+        upload(sqlite_database, sqlite_tenant, tmp_path / "file", now, jsonl(ROWS))
+
+
+class FullDisk(io.RawIOBase):
+    """An upload during which the disk fills up."""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_nothing_behind(sqlite_database, sqlite_tenant, now, tmp_path) -> None:
+    with sqlite_database.transaction() as s, pytest.raises(UnavailableError, match="Free some disk space"):
+        service.import_upload(
+            s,
+            sqlite_tenant.id,
+            file=FullDisk(),  # type: ignore[arg-type]
+            name="set",
+            adapter_type=None,
+            datasets_dir=tmp_path / "up",
+            limit_bytes=100,
+            now=now,
+        )
+    assert list((tmp_path / "up").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        gzip.compress(jsonl(ROWS), mtime=0),
+        json.dumps(ROWS, indent=1).encode(),
+        (
+            "prompt,completion\n"
+            + "".join(f'{r["prompt"]},"{{""clicks"":{n}}}"\n' for n, r in enumerate(ROWS))
+        ).encode(),
+    ],
+)
+def test_gzip_json_and_csv_give_the_same_examples(sqlite_database, sqlite_tenant, now, tmp_path, raw) -> None:
+    plain = upload(sqlite_database, sqlite_tenant, tmp_path / "up", now, jsonl(ROWS))
+    other = upload(sqlite_database, sqlite_tenant, tmp_path / "up", now, raw)
+    found = [replace(each, line=0) for each in service.read_examples(other)]
+    assert found == [replace(each, line=0) for each in service.read_examples(plain)]
+    assert service.dataset_path(other).suffix in (".gz", ".json", ".csv")
