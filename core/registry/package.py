@@ -84,11 +84,15 @@ def publish(folder: Path, manifest: Manifest, adapters_dir: Path) -> Path:
         doomed = Path(tempfile.mkdtemp(dir=adapters_dir, prefix=".damaged."))
         final.rename(doomed / final.name)
         shutil.rmtree(doomed, ignore_errors=True)
-    with staged_directory(final) as staging:
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            shutil.copyfile(folder / name, staging / name)
-        for name, text in words.items():
-            (staging / name).write_text(text, "utf-8")
+    try:
+        with staged_directory(final) as staging:
+            for name in (CONFIG_FILE, WEIGHTS_FILE):
+                shutil.copyfile(folder / name, staging / name)
+            for name, text in words.items():
+                (staging / name).write_text(text, "utf-8")
+    except OSError:
+        if not _holds(final, manifest.digest):  # otherwise somebody else published the same a moment earlier
+            raise
     return final
 
 

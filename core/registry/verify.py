@@ -21,6 +21,8 @@ from core.storage.digests import ADAPTER_FILES, digest_adapter_folder
 
 CONFIG_FILE, WEIGHTS_FILE = ADAPTER_FILES
 MAX_RANK = 1024
+MAX_PARENTS = 16
+DIGEST = re.compile(r"[0-9a-f]{64}")
 TENSOR_NAME = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,300})\.lora_(?P<half>[AB])\.weight")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]{1,300}")
 LAYER_INDEX = re.compile(r".*?\.[^.]*\.(\d+)\.")
@@ -121,6 +123,9 @@ def check_manifest(manifest: Manifest, facts: AdapterFacts, base: BaseFacts | No
             f"this is {base.name} ({base.digest[:12]}…).",
             "Load it where that base runs, or train it again on this base.",
         )
+    digests = [*manifest.parents, *([manifest.dataset_digest] if manifest.dataset_digest else [])]
+    if len(manifest.parents) > MAX_PARENTS or not all(map(DIGEST.fullmatch, digests)):
+        raise _refused("Its manifest names parents or a dataset by something that is not a digest.")
     told = (manifest.digest, manifest.rank, manifest.parameters, sorted(set(manifest.target_modules)))
     found = (facts.digest, facts.rank, facts.parameters, list(facts.target_modules))
     for what, one, other in zip(("digest", "rank", "parameters", "target modules"), told, found, strict=True):

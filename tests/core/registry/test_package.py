@@ -5,6 +5,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -125,6 +126,15 @@ def test_the_name_and_type_given_replace_those_of_the_manifest(make_adapter: Mak
     assert read_manifest(folder) == manifest
 
 
+def test_many_that_take_in_the_same_adapter_at_once_all_get_it(make_adapter: Make, take_in: Import) -> None:
+    source = make_adapter(1)
+    with ThreadPoolExecutor(8) as threads:
+        folders = {folder for folder, _ in threads.map(lambda _: take_in(source), range(40))}
+    assert [digest_adapter_folder(folder) for folder in folders] == [digest_adapter_folder(source)]
+    [folder] = folders
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_what_is_missing_is_said(make_adapter: Make, take_in: Import, tmp_path: Path) -> None:
     source = make_adapter(1)
     for missing in ({"name": None}, {"type": None}):
@@ -155,7 +165,17 @@ def test_an_adapter_of_another_base_is_refused_by_manifest_and_by_shape(
 
 @pytest.mark.parametrize(
     "change",
-    [{"digest": "0" * 64}, {"rank": 9}, {"extra": 1}, {"type": "other"}, {"name": ""}, {"format": 2}],
+    [
+        {"digest": "0" * 64},
+        {"rank": 9},
+        {"extra": 1},
+        {"type": "other"},
+        {"name": ""},
+        {"format": 2},
+        {"dataset_digest": "x" * 5000},
+        {"parents": ["\0"]},
+        {"parents": ["a" * 64] * 17},
+    ],
 )
 def test_a_manifest_that_lies_or_is_malformed_is_refused(
     change: dict[str, Any], make_adapter: Make, take_in: Import, tmp_path: Path
