@@ -32,6 +32,7 @@ from core.tenants import service as tenants
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
+ADDRESS_FILE = "up.json"
 LOG_LIMIT_BYTES = 20_000_000
 _PR_SET_PDEATHSIG = 1
 
@@ -225,12 +226,14 @@ def _single_instance(settings: Settings) -> Iterator[str | None]:
         except BlockingIOError:
             yield _running_address(settings, lock)
             return
+        # What an earlier run left behind: its address may be another program's by now.
+        (settings.home / ADDRESS_FILE).unlink(missing_ok=True)
         yield None
 
 
 def _running_address(settings: Settings, _lock: IO[str]) -> str:
     """Address of the instance that holds the lock; it may still be starting."""
-    address_file = settings.home / "up.json"
+    address_file = settings.home / ADDRESS_FILE
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if address_file.exists():
@@ -246,7 +249,7 @@ def _running_address(settings: Settings, _lock: IO[str]) -> str:
 
 
 def _note_address(settings: Settings, url: str) -> None:
-    write_atomically(settings.home / "up.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
+    write_atomically(settings.home / ADDRESS_FILE, json.dumps({"url": url, "pid": os.getpid()}).encode())
 
 
 def _browser_host(host: str) -> str:
