@@ -38,7 +38,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Times in seconds, and how many deaths in a row a job may have."""
+    """Times in seconds, and how many deaths in a row a job may have.
+
+    `lease_s`: an attempt on another machine that gave no sign of life for so long is taken to be dead; far more
+    than clocks differ. `grace_s`: what a worker that has just taken an entry needs until it holds the job.
+    """
 
     watch_s: float = 0.5
     heartbeat_s: float = 5.0
@@ -46,6 +50,7 @@ class Pace:
     linger_s: float = 30.0
     retry_s: float = 1.0
     lease_s: float = 60.0
+    grace_s: float = 5.0
     deaths: int = 3
 
 
@@ -65,7 +70,21 @@ class JobRunner:
 
     def run(self, job_id: str) -> Outcome:
         """Run a job to its end, unless another process does or `stop` is set. Raises NotFoundError."""
-        folder = JobFolder(self.jobs_dir, job_id)
+        try:
+            return self._run(job_id, JobFolder(self.jobs_dir, job_id))
+        except OSError as error:
+            return self._give_up(job_id, error)
+
+    def is_abandoned(self, job: Job) -> bool:
+        """Whether no process runs this unfinished job, as far as can be seen from here."""
+        folder = JobFolder(self.jobs_dir, job.id)
+        if folder.is_held():
+            return False
+        if job.state is JobState.QUEUED or job.heartbeat_at is None:
+            return True
+        return job.fence == folder.noted_fence() or job.heartbeat_at < self._lapsed_before()
+
+    def _run(self, job_id: str, folder: JobFolder) -> Outcome:
         with folder.locked() as lock:
             if lock is None:
                 return Outcome.HELD
@@ -80,14 +99,20 @@ class JobRunner:
                 self.stop.wait(self.pace.retry_s)
             return Outcome.INTERRUPTED
 
-    def is_abandoned(self, job: Job) -> bool:
-        """Whether no process runs this unfinished job, as far as can be seen from here."""
-        folder = JobFolder(self.jobs_dir, job.id)
-        if folder.is_held():
-            return False
-        if job.state is JobState.QUEUED or job.heartbeat_at is None:
-            return True
-        return job.fence == folder.noted_fence() or job.heartbeat_at < self._lapsed_before()
+    def _give_up(self, job_id: str, error: OSError) -> Outcome:
+        """Fail a job whose folder cannot be used, rather than let it wait for ever."""
+        _log.error("job.folder_unusable", job=job_id, error=str(error))
+        with self.database.transaction() as s:
+            job = service.claim(s, job_id, now=self.clock(), lapsed_before=self._lapsed_before())
+            if job is not None:
+                why = JobError(
+                    "The job could not be started.",
+                    f"Its folder cannot be used: {error.strerror or error}.",
+                    "Make room on the disk, or correct the rights of the folder; then submit the job again.",
+                )
+                service.fail(s, job_id, job.fence, error=why, now=self.clock())
+                return Outcome.ENDED
+        return self._why_not_claimed(job_id)
 
     def _claim(self, job_id: str, folder: JobFolder) -> Job | None:
         with self.database.transaction() as s:

@@ -30,8 +30,6 @@ APPLICATION = "rmn-lora"
 # Part of what an entry says: workers take only entries of their own version.
 ENTRY_VERSION = "1"
 POLL_S = 0.5
-# A worker that has just taken an entry needs a moment until it holds the job's lock.
-GRACE_S = 5.0
 _WAITING = ("ENQUEUED", "DELAYED")
 
 _log = structlog.get_logger(__name__)
@@ -103,14 +101,17 @@ class JobQueue:
                 self._client = None
 
     def _opened(self) -> "DBOSClient":
-        from dbos import DBOS, DBOSClient
+        from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
         with self._opening:
             if self._client is None:
                 _quiet()
                 DBOS.migrate(self.url)
                 self._client = DBOSClient(
-                    system_database_url=self.url, application_name=APPLICATION, retry_connection_errors=False
+                    system_database_url=self.url,
+                    application_name=APPLICATION,
+                    serializer=DBOSPortableJSONSerializer(),
+                    retry_connection_errors=False,
                 )
             return self._client
 
@@ -123,7 +124,9 @@ def sweep(runner: JobRunner, queue: JobQueue) -> list[str]:
     mended = []
     for job in unfinished:
         entry = entries.get(job.id)
-        if entry is not None and (entry.status in _WAITING or time.time() - entry.changed_at < GRACE_S):
+        if entry is not None and (
+            entry.status in _WAITING or time.time() - entry.changed_at < runner.pace.grace_s
+        ):
             continue
         if entry is None or runner.is_abandoned(job):
             queue.put_back(job.id, entry)

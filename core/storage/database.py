@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.errors import InvalidInputError
+from core.errors import InvalidInputError, UnavailableError
 
 # Before it SQLite could corrupt a write-ahead log that several connections write and checkpoint at once.
 SAFE_WAL_VERSION = (3, 51, 3)
@@ -43,10 +43,11 @@ class Database:
         self.engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, create_folder: bool = True) -> Engine:
     """Open SQLite, PostgreSQL (psycopg) or MariaDB/MySQL (PyMySQL) by URL.
 
-    Raises InvalidInputError for a URL that SQLAlchemy cannot read or a database that is not supported.
+    Raises InvalidInputError for a URL that SQLAlchemy cannot read or a database that is not supported, and
+    UnavailableError when the folder of a SQLite file cannot be made.
     """
     try:
         parsed = make_url(url)
@@ -60,6 +61,8 @@ def open_engine(url: str) -> Engine:
         parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
     backend = parsed.get_backend_name()
     if backend == "sqlite":
+        if create_folder:
+            _make_folder(str(parsed.database or ""))
         return _open_sqlite(str(parsed.database or ""))
     if backend not in ("postgresql", "mysql", "mariadb"):
         raise InvalidInputError(
@@ -75,9 +78,20 @@ def open_engine(url: str) -> Engine:
     return create_engine(parsed, **options)
 
 
-def _open_sqlite(path: str) -> Engine:
-    if path and path != ":memory:":
+def _make_folder(path: str) -> None:
+    if not path or path == ":memory:":
+        return
+    try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnavailableError(
+            "The folder of the database cannot be made.",
+            f"{Path(path).parent}: {error.strerror}.",
+            "Make it, or choose another place with RMN_HOME or RMN_DATABASE_URL.",
+        ) from None
+
+
+def _open_sqlite(path: str) -> Engine:
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
     journal = "WAL" if sqlite3.sqlite_version_info >= SAFE_WAL_VERSION else "DELETE"
 

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
-from core.errors import BusyError, ConflictError
+from core.errors import BusyError, ConflictError, IntegrityError, UnavailableError
 from core.storage.database import open_engine
 
 LOCK_WAIT_S = 120
@@ -24,8 +25,9 @@ _LOCK_NUMBER = 0x726D6E5F6C6F7261  # «rmn_lora», so that no other program's ad
 def upgrade(url: str) -> str:
     """Run all missing revisions and return the revision reached. Safe to call from several processes at once.
 
-    A SQLite file that holds anything is copied beside itself before it is changed. Raises ConflictError for a
-    database that a newer version of the product has upgraded.
+    A SQLite file that holds anything is copied beside itself before it is changed. Raises UnavailableError when
+    the database cannot be reached, BusyError when another process holds it for too long, IntegrityError for a file
+    that is no database, ConflictError for a database that a newer version of the product has upgraded.
     """
     engine = open_engine(url)
     try:
@@ -45,12 +47,12 @@ def upgrade(url: str) -> str:
 
 
 def current_revision(url: str) -> str | None:
-    """The revision of a database; None where nothing has been set up. Creates nothing."""
-    engine = open_engine(url)
+    """The revision of a database; None where nothing has been set up. Creates nothing. Raises as `upgrade` does."""
+    engine = open_engine(url, create_folder=False)
     try:
         if _is_missing_file(engine):
             return None
-        with engine.execution_options(reads_only=True).connect() as connection:
+        with _explained(engine), engine.execution_options(reads_only=True).connect() as connection:
             return _revision(connection)
     finally:
         engine.dispose()
@@ -94,29 +96,59 @@ def _refuse_newer(revision: str | None) -> None:
 @contextmanager
 def _locked(engine: Engine) -> Iterator[Connection]:
     """One transaction in which no other process upgrades the same database."""
-    with engine.begin() as connection:  # on SQLite this is BEGIN IMMEDIATE, which is the lock
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
-            yield connection
-        elif engine.dialect.name in ("mysql", "mariadb"):
-            # DDL commits by itself here; a named lock belongs to the connection and outlives that.
-            name = f"rmn_{hashlib.sha256(str(engine.url.database).encode()).hexdigest()[:32]}"
-            if not connection.scalar(
-                text("SELECT GET_LOCK(:name, :wait)"), {"name": name, "wait": LOCK_WAIT_S}
-            ):
-                raise BusyError(
-                    "The database is being upgraded by another process.",
-                    f"It has taken more than {LOCK_WAIT_S} s.",
-                    "Wait for it to end, then start again.",
-                    retry_after_s=LOCK_WAIT_S,
-                )
-            try:
-                yield connection
-            finally:
-                connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
-        else:
-            yield connection
+    with ExitStack() as held:
+        with _explained(engine):
+            connection = held.enter_context(engine.begin())  # on SQLite BEGIN IMMEDIATE, which is the lock
+            if engine.dialect.name == "postgresql":
+                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
+            elif engine.dialect.name in ("mysql", "mariadb"):
+                held.enter_context(_named_lock(connection))
+            _revision(connection)
+        yield connection
+
+
+@contextmanager
+def _named_lock(connection: Connection) -> Iterator[None]:
+    # DDL commits by itself on MariaDB; a named lock belongs to the connection and outlives that.
+    name = f"rmn_{hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()[:32]}"
+    if not connection.scalar(text("SELECT GET_LOCK(:name, :wait)"), {"name": name, "wait": LOCK_WAIT_S}):
+        raise _busy()
+    try:
+        yield
+    finally:
+        connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
+
+
+@contextmanager
+def _explained(engine: Engine) -> Iterator[None]:
+    """Say in words why a database cannot be opened."""
+    try:
+        yield
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())[:300]
+        if "locked" in reason or "lock timeout" in reason:
+            raise _busy() from None
+        if "not a database" in reason or "malformed" in reason:
+            raise IntegrityError(
+                "The database file is damaged, or is no database.",
+                f"{engine.url.database}: {reason}.",
+                "Put a copy of it back (*.bak lies beside it), or move it away to start with an empty one.",
+            ) from None
+        raise UnavailableError(
+            "The database cannot be opened.",
+            f"{engine.url.render_as_string(hide_password=True)}: {reason}",
+            "Start the database, or correct RMN_DATABASE_URL.",
+        ) from None
+
+
+def _busy() -> BusyError:
+    return BusyError(
+        "The database is held by another process.",
+        "It is being upgraded, or somebody has an open transaction.",
+        "Wait for that to end, then start again.",
+        retry_after_s=30,
+    )
 
 
 def _is_missing_file(engine: Engine) -> bool:

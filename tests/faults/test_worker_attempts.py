@@ -197,6 +197,18 @@ def test_a_command_that_cannot_be_started_fails_the_job(
     assert "could not be started: No such file" in failed.error.why
 
 
+def test_a_job_whose_folder_cannot_be_made_fails_and_says_so(
+    runner: JobRunner, submit: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = submit(steps=1)
+    (tmp_path / "file").touch()
+    assert replace(runner, jobs_dir=tmp_path / "file").run(job.id) is Outcome.ENDED
+    failed = load(runner, job)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert "Not a directory" in failed.error.why
+
+
 @pytest.mark.parametrize("ends", [None, "ignore"])
 def test_a_cancel_ends_the_child_whether_it_listens_or_not(
     runner: JobRunner, submit: Callable[..., Job], ends: str | None

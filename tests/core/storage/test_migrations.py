@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ConflictError
+from core.errors import ConflictError, IntegrityError, UnavailableError
 from core.storage import migrate
 from core.storage.database import Database, open_engine
 from core.storage.tables import Base
@@ -106,6 +106,31 @@ def test_a_database_of_a_newer_version_is_refused(empty_database_url: str) -> No
             migrate.upgrade(empty_database_url)
     finally:
         engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres@127.0.0.1:1/test",
+        "mariadb://root@127.0.0.1:1/test",
+        "sqlite:////proc/1/none/rmn.sqlite",
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_explained(url: str) -> None:
+    with pytest.raises(UnavailableError):
+        migrate.upgrade(url)
+
+
+def test_a_password_does_not_show_when_a_database_cannot_be_reached() -> None:
+    with pytest.raises(UnavailableError) as refusal:
+        migrate.current_revision("postgresql://ann:opensesame@127.0.0.1:1/test")
+    assert "opensesame" not in str(refusal.value)
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "rmn.sqlite").write_text("no database, " * 1000)
+    with pytest.raises(IntegrityError, match="damaged"):
+        migrate.upgrade(f"sqlite:///{tmp_path / 'rmn.sqlite'}")
 
 
 def test_a_sqlite_file_that_holds_something_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from core.errors import NotFoundError
 from core.storage.database import Database
 from core.tenants import audit
-from core.tenants.records import Tenant
+from core.tenants import service as tenants
+from core.tenants.records import Role, Tenant
 
 TRIGGERS = {
     "sqlite": ("audit_log_no_update", "audit_log_no_delete", "audit_log_no_replace"),
@@ -192,6 +193,22 @@ def test_appends_at_once_leave_no_gap_and_one_order(
         assert audit.verify(s, tenant.id).entries == 32
         assert audit.verify(s, tenant.id).first_bad_seq is None
         assert audit.verify(s, other_tenant.id).entries == 16
+
+
+def test_changes_and_their_audit_entries_at_once_do_not_block_each_other(
+    database: Database, tenant: Tenant, now: datetime
+) -> None:
+    def add(number: int) -> None:
+        with database.transaction() as s:
+            user = tenants.add_user(
+                s, tenant.id, email=f"p{number}@example.com", name="P", role=Role.VIEWER, now=now
+            )
+            audit.append(s, tenant_id=tenant.id, actor="ann", action="user.add", subject=user.email, now=now)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    with database.transaction() as s:
+        assert audit.verify(s, tenant.id).entries == 24
 
 
 def test_an_append_that_is_rolled_back_leaves_no_gap(
