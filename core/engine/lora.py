@@ -16,7 +16,7 @@ from core.engine.sites import Site, find_linears, number_sites
 class Lane:
     """The plan of the pass that runs now, and the products A·x that projections of one block share."""
 
-    __slots__ = ("_group", "_input", "_products", "plan")
+    __slots__ = ("_group", "_input", "_made_for", "_products", "plan")
 
     def __init__(self) -> None:
         self.plan: BatchPlan | None = None
@@ -24,16 +24,17 @@ class Lane:
 
     def forget(self) -> None:
         """Drop what the last layer left behind."""
+        self._made_for: BatchPlan | None = None
         self._group = -1
         self._input: Tensor | None = None
         self._products: list[Tensor | None] = []
 
     def products(self, plan: BatchPlan, site: Site, x: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
         """Per pool, A·x of every place for the group of `site`; None where the pool has nothing there."""
-        if self._group == site.group and self._input is x:
+        if self._group == site.group and self._input is x and self._made_for is plan:
             return self._products
         values = x.to(dtype)
-        self._group, self._input = site.group, x
+        self._made_for, self._group, self._input = plan, site.group, x
         self._products = [_project_down(pool, site, values) for pool in plan.pools]
         return self._products
 

@@ -8,7 +8,7 @@ os.environ.setdefault(
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 
+from core.engine.bank import AdapterBank
 from core.engine.base import LoadedBase, load_base
 from core.engine.local import LocalEngine
+from core.engine.lora import Lane, wrap_linears
+from core.engine.plan import plan_batch
 from core.engine.records import (
     AdapterRef,
     Composition,
@@ -173,3 +176,54 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     yield make
     for one in made:
         one.engine.close()
+
+
+class Kernel:
+    """A base with wrapped linears and a bank, run directly: logits without the engine around them."""
+
+    def __init__(self, base: LoadedBase, slots: int = 16):
+        self.base, self.lane = base, Lane()
+        self.sites = wrap_linears(base.model, self.lane, torch.float32)
+        self.bank = AdapterBank(
+            self.sites, base.digest, slots=slots, dtype=torch.float32, device=torch.device("cpu")
+        )
+
+    def logits(self, compositions: Sequence[Composition], ids: Tensor) -> Tensor:
+        """[rows, length, vocabulary] for rows of [rows, length] token ids, one composition each."""
+        leases = [self.bank.lease(composition) for composition in compositions]
+        self.lane.plan = plan_batch(
+            [lease.terms for lease in leases], dtype=torch.float32, device=torch.device("cpu")
+        )
+        try:
+            with torch.inference_mode():
+                return self.base.model(input_ids=ids).logits.clone()
+        finally:
+            self.lane.plan = None
+            self.lane.forget()
+            for lease in leases:
+                lease.release()
+
+
+class KernelBench:
+    """A kernel over a random base, and adapters made on demand."""
+
+    def __init__(self, folder: Path, kind: str = "Llama", **changes: Any):
+        self.folder = folder
+        self.base_folder = save_base(folder / "base", kind, **changes)
+        self.base = load_base(self.base_folder)
+        self.shapes = linear_shapes(self.base.model)
+        self.kernel = Kernel(self.base)
+
+    adapter = Bench.adapter
+    compose = Bench.compose
+
+    def ids(self, rows: int, length: int = 9, seed: int = 0) -> Tensor:
+        return torch.randint(
+            5, self.base.vocabulary_size, (rows, length), generator=torch.Generator().manual_seed(seed)
+        )
+
+
+@pytest.fixture(scope="module")
+def kernel_bench(tmp_path_factory: pytest.TempPathFactory) -> KernelBench:
+    """A tiny random Llama (grouped queries, tied head) without an engine, shared by the tests of a module."""
+    return KernelBench(tmp_path_factory.mktemp("kernel"), tie_word_embeddings=True, initializer_range=0.15)
