@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount
 from app.api.application import build_api
 from app.bootstrap import Console, shared_console
 from app.guard import Guard
+from app.logs import adopt_library_loggers
 from app.sign_in import sign_in_routes
 from core.settings import PROJECT_ROOT
 
@@ -32,6 +33,7 @@ def build_app(console: Console) -> streamlit.App:
 
     @asynccontextmanager
     async def lifespan(_app: streamlit.App) -> AsyncIterator[None]:
+        adopt_library_loggers()
         console.engine.open_in_background()
         LOG.info("console.started")
         yield

@@ -57,6 +57,20 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def adopt_library_loggers() -> None:
+    """Let the loggers that Streamlit set up write as all others do, and never the addresses that were asked for.
+
+    Call it when Streamlit has started. An address may hold a sign-in token; the routes log without it.
+    """
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        own = getattr(logger, "streamlit_console_handler", None)
+        if isinstance(logger, logging.Logger) and own is not None:
+            logger.removeHandler(own)
+            logger.propagate = True
+        if name == "uvicorn.access" and isinstance(logger, logging.Logger):
+            logger.disabled = True
+
+
 @contextmanager
 def bound(**names: Any) -> Iterator[None]:
     """Say with every line logged within: which request, which tenant, which job."""

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from html import escape
+from pathlib import Path
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#f8f9fa;--card:#fff;--text:#1f2937;--soft:#4b5563;--line:#d5dae1;--bad:#b91c1c}
@@ -11,10 +12,12 @@ _STYLE = """
 body{margin:0;min-height:100vh;display:grid;place-items:center;padding:16px;background:var(--page);color:var(--text);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{width:100%;max-width:400px;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:32px 24px}
+form{margin:0}
+form+p{margin:16px 0 0}
 h1{font-size:24px;line-height:32px;margin:0 0 8px}
 p{margin:0 0 16px;color:var(--soft)}
 .mark{display:flex;gap:8px;align-items:center;font-weight:600;margin:0 0 24px;color:var(--text)}
-.mark i{width:16px;height:16px;border-radius:4px;background:#2563eb}
+.mark img{width:32px;height:32px;border-radius:8px}
 label{display:block;font-weight:600;margin:0 0 16px}
 input{display:block;width:100%;margin-top:8px;padding:8px 12px;font:inherit;color:inherit;background:var(--page);
 border:1px solid var(--line);border-radius:8px;min-height:44px}
@@ -25,6 +28,8 @@ button:hover{background:#1d4ed8}
 .bad{color:var(--bad);font-weight:600}
 a{color:inherit}
 """
+_ICON_FILE = Path(__file__).parent / "ui" / "assets" / "icon.png"
+_ICON = f"data:image/png;base64,{base64.b64encode(_ICON_FILE.read_bytes()).decode()}"
 # The link's page sends its form by itself; a program that only fetches the page (a preview) uses nothing up.
 _SEND = "document.getElementById('go').requestSubmit()"
 
@@ -34,7 +39,7 @@ def _source(text: str) -> str:
 
 
 PAGE_POLICY = (
-    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SEND)}; form-action 'self'; "
+    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SEND)}; img-src data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -54,7 +59,7 @@ value="{escape(email, quote=True)}"></label>
 maxlength="60"></label>
 <button>Sign in</button>
 </form>
-<p></p><p>No password yet? On the machine itself, <code>python -m app users link</code> prints a sign-in link.</p>""",
+<p>No password yet? On the machine itself, <code>python -m app users link</code> prints a sign-in link.</p>""",
     )
 
 
@@ -88,6 +93,6 @@ def _page(title: str, body: str) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta name="robots" content="noindex"><link rel="icon" href="data:,"><title>{escape(title)} · RMN LoRA</title>
 <style>{_STYLE}</style></head>
-<body><main><p class="mark"><i></i>RMN LoRA</p>
+<body><main><p class="mark"><img alt="" src="{_ICON}">RMN LoRA</p>
 {body}
 </main></body></html>"""
