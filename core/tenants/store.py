@@ -1,7 +1,7 @@
 """All SQL of tenants, users, credentials and the audit log."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -311,11 +311,11 @@ def audit_entries(
     return [_entry(row) for row in s.execute(statement.order_by(AuditRow.seq.desc()).limit(limit))]
 
 
-def audit_chain(s: Session, tenant_id: str, portion: int = 500) -> Iterator[AuditEntry]:
+def audit_chain(s: Session, tenant_id: str, portion: int = 500) -> Generator[AuditEntry]:
     """Every link, oldest first, a portion at a time. Raises ValueError at a portion that cannot be read."""
     statement = _audit_columns(tenant_id).order_by(AuditRow.seq).execution_options(yield_per=portion)
-    for row in s.execute(statement):
-        yield _entry(row)
+    with s.execute(statement) as rows:
+        yield from map(_entry, rows)
 
 
 def _audit_columns(tenant_id: str) -> Any:
@@ -391,7 +391,7 @@ def _key(row: ApiKeyRow) -> ApiKey:
 def _entry(row: Row[Any]) -> AuditEntry:
     try:
         detail = json.loads(row.detail)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         detail = {"unreadable": row.detail}
     return AuditEntry(
         row.seq, row.at, row.actor, row.action, row.subject, detail, row.previous_hash, row.hash

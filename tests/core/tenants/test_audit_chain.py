@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from core.errors import NotFoundError
+from core.storage import migrate
 from core.storage.database import Database
 from core.tenants import audit
 from core.tenants import service as tenants
@@ -82,6 +83,10 @@ def test_a_chain_that_nobody_touched_holds(database: Database, tenant: Tenant, n
         """detail = '{"number": 3, "share": 0.2, "names": ["ä", null, true]}'""",
         """detail = '{"number": 3, "share": 0.1, "names": ["ä", null, 1]}'""",
         "detail = 'no json'",
+        "detail = '{\"number\": NaN}'",
+        "detail = '5'",
+        f"detail = '{'[' * 100_000}'",
+        "actor = x'00ff'",
         "previous_hash = hash",
         "hash = previous_hash",
     ],
@@ -99,6 +104,30 @@ def test_a_change_of_any_column_is_found(
     assert verdict.first_bad_seq == 3
     assert verdict.entries == 2
     assert verdict.problem
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
+def test_an_edit_is_found_on_the_servers_too(empty_database_url: str, now: datetime) -> None:
+    migrate.upgrade(empty_database_url)
+    database = Database(empty_database_url)
+    mariadb = database.engine.dialect.name == "mariadb"
+    try:
+        with database.transaction() as s:
+            tenant = tenants.create_tenant(s, name="Alpha Stores", now=now)
+            for number in range(3):
+                detail = {"n": number, "share": 0.1}
+                audit.append(
+                    s, tenant_id=tenant.id, actor="ann", action="look", subject="x", detail=detail, now=now
+                )
+            assert audit.verify(s, tenant.id).first_bad_seq is None
+            aside = (
+                "DROP TRIGGER audit_log_no_update" if mariadb else "SET session_replication_role = replica"
+            )
+            s.execute(text(aside))
+            s.execute(text("""UPDATE audit_log SET detail = '{"n": 1, "share": 0.2}' WHERE seq = 2"""))
+            assert audit.verify(s, tenant.id).first_bad_seq == 2
+    finally:
+        database.close()
 
 
 def test_an_entry_that_was_edited_and_hashed_again_is_found_by_the_next(
