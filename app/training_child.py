@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_job(database: Database, settings: Settings, job_id: str, fence: str, stop: Stop) -> int:
     """Run a claimed job and write how it ended."""
-    with database.transaction() as s:
+    with database.reading() as s:
         job = jobs.load_for_worker(s, job_id)
     if job.state is not JobState.RUNNING or job.fence != fence:
         return FENCED
@@ -68,7 +68,7 @@ def run_job(database: Database, settings: Settings, job_id: str, fence: str, sto
     except RunCancelledError:
         return _end(database, job, None)
     except ConflictError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return FENCED
     except Exception as error:  # noqa: BLE001 - the edge of the process: the row must say why
         traceback.print_exc()
@@ -79,7 +79,7 @@ def run_job(database: Database, settings: Settings, job_id: str, fence: str, sto
 def die_with_parent() -> None:
     """End at once when the worker dies: a job must never run twice. On Linux the kernel sees to it; a thread
     that asks for the parent's id covers the rest."""
-    parent = os.getppid()
+    parent = int(os.environ.get("RMN_WORKER_PID") or os.getppid())
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="parent-watch").start()
@@ -98,12 +98,13 @@ def _end(database: Database, job: Job, error: JobError | None) -> int:
             else:
                 jobs.fail(s, job.id, job.fence, error=error, now=utc_now())
     except ConflictError as conflict:
-        print(conflict, file=sys.stderr)
+        sys.stderr.write(f"{conflict}\n")
         return FENCED
     return DONE
 
 
 def _watch_parent(parent: int) -> None:
+    # Checked at once: the worker may have died before this process could ask the kernel to watch it.
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os.kill(os.getpid(), signal.SIGKILL)

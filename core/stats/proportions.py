@@ -119,8 +119,5 @@ def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
     if margins == 0:
         return 0.0
     cross = both * neither - only_first * only_second
-    if cross > 0:
-        cross_corrected = max(cross - n / 2, 0.0)
-    else:
-        cross_corrected = float(cross)
-    return cross_corrected / math.sqrt(margins)
+    corrected = max(cross - n / 2, 0.0) if cross > 0 else float(cross)
+    return corrected / math.sqrt(margins)

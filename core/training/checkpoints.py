@@ -1,29 +1,24 @@
 """The folder of one training job: its checkpoints, the trained adapter, its evaluation. What is there is whole.
 
     <jobs_dir>/<job id>/
-        lock                 held by the process that runs the job
         run.json             what the checkpoints belong to: spec, data, base, libraries
         checkpoint-<step>/   adapter, optimizer, schedule, random states, trainer state
         trained/             the adapter at the end of training
         evaluation.json      base and adapter on the held-out rows
-        log.txt              what the process printed
 
+Lock, fence and log of the job lie beside these; they belong to the worker.
 Folders and files appear by one rename when they are complete, so a process killed at any moment leaves either
 the whole or nothing. Leftovers of such a moment end in `.part` and are swept away by the next attempt.
 """
 
-import fcntl
 import json
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConflictError
 from core.storage.files import write_atomically
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -88,28 +83,6 @@ class RunFolder:
         """The adapter is registered: keep the log, drop what only a resumed run would need."""
         for folder in (*self.checkpoints(), self.trained):
             remove_folder(folder)
-
-    def lock(self, *, patience_s: float, wait: Callable[[float], None] = time.sleep) -> int:
-        """Own this folder until the returned descriptor is closed or the process ends.
-
-        A process of an earlier attempt may take a moment to die. Raises ConflictError when it does not.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return handle
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(handle)
-                    raise ConflictError(
-                        "Another process still works on this job.",
-                        f"It holds {self.path.name}/lock.",
-                        "Wait until it has ended.",
-                    ) from None
-                wait(0.1)
 
 
 def remove_folder(folder: Path) -> None:

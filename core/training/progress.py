@@ -81,7 +81,8 @@ class Progress:
         wanted = True
         try:
             with self._database.transaction() as s:
-                for point in self._points or [None]:
+                pending: list[JobPoint | None] = [*self._points] or [None]
+                for point in pending:
                     wanted = jobs.report(
                         s,
                         self._job.id,

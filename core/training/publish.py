@@ -121,7 +121,7 @@ def _evaluation_lines(evaluation: Mapping[str, Any]) -> list[str]:
         "",
         "Greedy answers, share of rows (exact match, valid JSON) or of expected fields, with 95 % intervals.",
         "",
-        f"| rows | figure | base | adapter |\n|---|---|---|---|",
+        "| rows | figure | base | adapter |\n|---|---|---|---|",
     ]
     scores = {where: evaluation["headline"]} | {
         name: score for name, score in evaluation["slices"].items() if name != where

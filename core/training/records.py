@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.registry.records import AdapterType
 
@@ -73,6 +73,17 @@ class TrainingSpec(BaseModel):
         if self.schedule == "constant" and self.warmup_ratio > 0.5:
             raise ValueError("a constant rate with more than half the run as warm-up is a contradiction")
         return self
+
+
+def readable_reasons(error: ValueError) -> str:
+    """Why a spec was refused, one sentence per field, without pydantic's vocabulary."""
+    if not isinstance(error, ValidationError):
+        return f"{error}."
+    reasons = []
+    for each in error.errors():
+        field = ".".join(map(str, each["loc"])) or "The values"
+        reasons.append(f"{field}: {each['msg'].removeprefix('Value error, ')}.")
+    return " ".join(reasons)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,60 +8,42 @@ that registers the adapter and ends the job.
 import json
 import resource
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
-from datasets import Dataset as Table
-from datasets import disable_progress_bars
 from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig
 
-from core.datasets import service as datasets
-from core.datasets.records import Dataset, Example, Split
+from core.datasets.records import Example, Split
 from core.engine.base import LoadedBase, load_base
 from core.errors import IntegrityError
 from core.jobs import service as jobs
 from core.jobs.records import Job
 from core.registry import service as registry
-from core.registry.bases import base_folder
 from core.registry.records import AdapterSource
-from core.settings import PROJECT_ROOT, Settings
+from core.settings import Settings
 from core.storage.database import Database
 from core.storage.digests import digest_adapter_folder, digest_base_folder
 from core.storage.files import staged_directory, write_atomically
 from core.training.callback import Reporter
 from core.training.checkpoints import RunFolder
+from core.training.estimate import SECONDS_PER_EVALUATED_TOKEN, total_steps
 from core.training.evaluate import evaluate_adapter, evaluation_document, held_out_rows
 from core.training.progress import Clock, Progress, Stop
 from core.training.prompts import answer_turns, prompt_turns
 from core.training.publish import library_versions, make_manifest, publish_adapter
 from core.training.records import TrainingSpec
+from core.training.service import MODELS_DIR, Work, check_memory, estimate_work, read_work
 from core.training.trainer import AdapterTrainer, save_adapter
+from datasets import Dataset as Table
+from datasets import disable_progress_bars
 
 MOST_POINTS = 1000
 MOST_VALIDATIONS = 8
-LOCK_PATIENCE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What one job works on, all of it read and checked."""
-
-    spec: TrainingSpec
-    dataset: Dataset
-    examples: list[Example]
-    base_source: str
-    base_place: Path | str
-    base_digest: str | None
-
-    def rows(self, split: Split) -> list[Example]:
-        """Examples of one split, in the order of the file."""
-        return [example for example in self.examples if example.split is split]
 
 
 def run_training(
@@ -71,27 +53,29 @@ def run_training(
     settings: Settings,
     stop: Stop,
     clock: Clock,
-    models_dir: Path = PROJECT_ROOT / "models",
+    models_dir: Path = MODELS_DIR,
 ) -> None:
     """Run a claimed job to its end: on return it has succeeded with exactly one adapter.
 
     Raises RunCancelledError, RunInterruptedError, ConflictError when a newer attempt owns the job, and any
     RmnError that says why the job cannot be done; what to write into the row then is the caller's business.
     """
+    spec = TrainingSpec.model_validate(job.spec)
     folder = RunFolder(settings.jobs_dir / job.id)
     progress = Progress(database, job, stop, clock)
     progress.enter("preparing")
-    lock = folder.lock(patience_s=LOCK_PATIENCE_S)
-    plan = _plan(job, database, settings, models_dir)
-    folder.begin(_identity(plan))
+    with database.reading() as s:
+        work = read_work(s, job.tenant_id, spec, settings=settings, models_dir=models_dir)
+        check_memory(estimate_work(s, job.tenant_id, work, settings))
+    folder.begin(_identity(work))
 
     quiet_libraries()
-    set_seed(plan.spec.seed)
+    set_seed(spec.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     progress.enter("loading the base")
     base = load_base(
-        plan.base_place,
-        quantization=plan.spec.quantization,
+        work.base.folder,
+        quantization=spec.quantization,
         dtype=settings.base_dtype,
         device=settings.device,
         threads=settings.effective_training_threads,
@@ -99,67 +83,64 @@ def run_training(
     if folder.trained.is_dir():
         model = PeftModel.from_pretrained(base.model, folder.trained)
     else:
-        model = _train(plan, base, folder, progress, stop, clock)
-    if plan.spec.evaluate and not folder.evaluation.is_file():
-        _evaluate(plan, base, model, folder, progress)
-    _publish(job, plan, base, folder, progress, database, settings, clock)
+        model = _train(work, base, folder, progress, stop, clock)
+    if spec.evaluate and not folder.evaluation.is_file():
+        _evaluate(work, base, model, folder, progress)
+    _publish(job, work, base, folder, progress, database, settings, clock)
     folder.finish()
-    del lock
 
 
-def _plan(job: Job, database: Database, settings: Settings, models_dir: Path) -> RunPlan:
-    spec = TrainingSpec.model_validate(job.spec)
-    with database.transaction() as s:
-        dataset = datasets.get(s, job.tenant_id, spec.dataset_id)
-    examples = datasets.read_examples(dataset)
-    place = base_folder(settings.base_model, models_dir)
-    digest = digest_base_folder(place) if isinstance(place, Path) else None
-    return RunPlan(spec, dataset, examples, settings.base_model, place, digest)
-
-
-def _identity(plan: RunPlan) -> dict[str, Any]:
+def _identity(work: Work) -> dict[str, Any]:
     """What a checkpoint belongs to: with other data, base, values or libraries it is worth nothing."""
     return {
-        "spec": plan.spec.model_dump(mode="json"),
-        "dataset": plan.dataset.digest,
-        "base": plan.base_digest or plan.base_source,
+        "spec": work.spec.model_dump(mode="json"),
+        "dataset": work.dataset.digest,
+        "base": digest_base_folder(work.base.folder),
         "versions": library_versions(),
     }
 
 
 def _train(
-    plan: RunPlan, base: LoadedBase, folder: RunFolder, progress: Progress, stop: Stop, clock: Clock
+    work: Work, base: LoadedBase, folder: RunFolder, progress: Progress, stop: Stop, clock: Clock
 ) -> Any:
-    spec = plan.spec
-    train, validation = plan.rows(Split.TRAIN), plan.rows(Split.VALIDATION)
+    spec = work.spec
+    train, validation = (
+        [e for e in work.examples if e.split is split] for split in (Split.TRAIN, Split.VALIDATION)
+    )
     model: Any = base.model
     if spec.quantization != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     trainer = AdapterTrainer(
         run=folder,
+        base_name=base.name,
         model=model,
         args=_arguments(spec, folder, len(train), bool(validation), base),
         train_dataset=_table(train),
         eval_dataset=_table(validation) if validation else None,
         processing_class=base.tokenizer,
-        peft_config=lora_config(spec, base.name),
+        peft_config=lora_config(spec),
     )
-    reporter = Reporter(progress, stop, clock, lambda: trainer.tokens_seen, after_s=0.0)
+    after_s = sum(work.lengths.evaluated_answers) * SECONDS_PER_EVALUATED_TOKEN
+    reporter = Reporter(progress, stop, clock, lambda: trainer.tokens_seen, after_s=after_s)
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(reporter)
     progress.enter("training")
     started, first = monotonic(), folder.last_checkpoint()
     trainer.train(resume_from_checkpoint=str(first) if first else None)
-    figures = _figures(trainer, monotonic() - started, clock)
+    figures = _figures(trainer, monotonic() - started, clock) | {
+        "base": work.base.name,
+        "flops": work.flops,
+        "evaluated_tokens": sum(work.lengths.evaluated_answers),
+    }
     write_atomically(folder.training, json.dumps(figures, indent=1).encode())
     with staged_directory(folder.trained) as staging:
-        save_adapter(trainer.model, staging)
+        save_adapter(trainer.model, staging, base.name)
     return trainer.model
 
 
-def lora_config(spec: TrainingSpec, base_name: str) -> LoraConfig:
-    """PEFT's configuration of the adapter. The base is named, never its place on this disk."""
+def lora_config(spec: TrainingSpec) -> LoraConfig:
+    """PEFT's configuration of the adapter."""
     return LoraConfig(
-        base_model_name_or_path=base_name,
         task_type="CAUSAL_LM",
         r=spec.lora.rank,
         lora_alpha=spec.lora.alpha,
@@ -209,13 +190,6 @@ def _arguments(
     )
 
 
-def total_steps(spec: TrainingSpec, rows: int) -> int:
-    """Optimizer steps of a run over `rows` training rows, as the trainer counts them."""
-    batches = -(-rows // spec.batch_size)
-    per_epoch = max(1, -(-batches // spec.gradient_accumulation))
-    return max(1, int(-(-(per_epoch * spec.epochs) // 1)))
-
-
 def trains_in_bfloat16(device: torch.device) -> bool:
     """Whether mixed precision in bfloat16 is faster here: GPUs that have it, CPUs with AVX512-BF16 or AMX."""
     if device.type == "cuda":
@@ -243,15 +217,15 @@ def _figures(trainer: AdapterTrainer, seconds: float, clock: Clock) -> dict[str,
     }
 
 
-def _evaluate(plan: RunPlan, base: LoadedBase, model: Any, folder: RunFolder, progress: Progress) -> None:
-    rows = held_out_rows(plan.examples, plan.spec.evaluation_rows, plan.spec.seed)
+def _evaluate(work: Work, base: LoadedBase, model: Any, folder: RunFolder, progress: Progress) -> None:
+    rows = held_out_rows(work.examples, work.spec.evaluation_rows, work.spec.seed)
     if not rows:
         return
     evaluation = evaluate_adapter(
         model,
         base.tokenizer,
         rows,
-        dataset_digest=plan.dataset.digest,
+        dataset_digest=work.dataset.digest,
         stage=progress.enter,
         alive=lambda _share: progress.advance(),
     )
@@ -261,7 +235,7 @@ def _evaluate(plan: RunPlan, base: LoadedBase, model: Any, folder: RunFolder, pr
 
 def _publish(
     job: Job,
-    plan: RunPlan,
+    work: Work,
     base: LoadedBase,
     folder: RunFolder,
     progress: Progress,
@@ -274,8 +248,8 @@ def _publish(
     evaluation = json.loads(folder.evaluation.read_text("utf-8")) if folder.evaluation.is_file() else None
     manifest = make_manifest(
         folder.trained,
-        plan.spec,
-        plan.dataset,
+        work.spec,
+        work.dataset,
         base_name=base.name,
         base_digest=base.digest,
         parameters=training["parameters"],

@@ -24,8 +24,8 @@ SCHEDULE, RANDOM, RANDOM_TENSORS = "schedule.json", "random.json", "random.safet
 class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
     """`run` is the folder that takes the checkpoints; `tokens_seen` counts real tokens since the process began."""
 
-    def __init__(self, *, run: RunFolder, **options: Any) -> None:
-        self.run = run
+    def __init__(self, *, run: RunFolder, base_name: str, **options: Any) -> None:
+        self.run, self.base_name = run, base_name
         self.tokens_seen = 0
         super().__init__(**options)
 
@@ -58,7 +58,7 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with staged_directory(self.run.checkpoint(self.state.global_step)) as folder:
-            save_adapter(self.model, folder)
+            save_adapter(self.model, folder, self.base_name)
             self._save_optimizer_and_scheduler(str(folder))
             self._save_rng_state(str(folder))
             self.state.save_to_json(str(folder / TRAINER_STATE))
@@ -115,10 +115,11 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
             torch.cuda.set_rng_state(tensors["cuda"])
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: Any, folder: Path, base_name: str) -> None:
     """Write adapter_model.safetensors and adapter_config.json of a PEFT model into an existing folder.
 
-    Nothing else: no README of PEFT, no tokenizer, no pickle. Weights are float32.
+    Nothing else: no README of PEFT, no tokenizer, no pickle. Weights are float32; the base is named by
+    `base_name`, not by its place on this disk, so the same run gives the same bytes anywhere.
     """
     from peft import get_peft_model_state_dict
 
@@ -128,6 +129,6 @@ def save_adapter(model: Any, folder: Path) -> None:
     }
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = model.peft_config[model.active_adapter].to_dict()
-    config["inference_mode"] = True
+    config |= {"inference_mode": True, "base_model_name_or_path": base_name}
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in sorted(config.items())}
     (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2) + "\n")

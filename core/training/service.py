@@ -1,0 +1,197 @@
+"""Submit a training run, or ask what it would take: everything that can be known before it starts is checked here."""
+
+import importlib.util
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from core.datasets import service as datasets
+from core.datasets.records import Dataset, DatasetKind, Example, Split
+from core.engine.memory import free_bytes
+from core.errors import ConflictError, InsufficientMemoryError, InvalidInputError, UnavailableError
+from core.jobs import service as jobs
+from core.jobs.records import Job, JobState
+from core.registry import service as registry
+from core.registry.bases import base_folder
+from core.registry.records import AdapterState
+from core.settings import PROJECT_ROOT, Settings
+from core.training.base_shape import BaseShape, read_base_shape
+from core.training.estimate import Machine, RowLengths, estimate, finished_runs, training_flops
+from core.training.evaluate import held_out_rows
+from core.training.gpu import gpu_free_bytes
+from core.training.prompts import TokenCounter
+from core.training.records import Estimate, TrainingSpec
+
+KIND = "train"
+MODELS_DIR = PROJECT_ROOT / "models"
+RUNS_LOOKED_AT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run that can be done: its data, measured with the tokenizer of its base."""
+
+    spec: TrainingSpec
+    dataset: Dataset
+    examples: list[Example]
+    base: BaseShape
+    lengths: RowLengths
+
+    @property
+    def flops(self) -> float:
+        """Floating point operations of the training."""
+        return training_flops(self.spec, self.lengths, self.base)
+
+
+def submit(
+    s: Session,
+    tenant_id: str,
+    spec: TrainingSpec,
+    *,
+    submitted_by: str,
+    settings: Settings,
+    now: datetime,
+    models_dir: Path = MODELS_DIR,
+) -> Job:
+    """Check the run and write its job row; it runs as soon as a worker is free.
+
+    Raises NotFoundError (no such dataset or base), InvalidInputError (the dataset or a value does not fit),
+    ConflictError (the name belongs to another kind of adapter), InsufficientMemoryError, UnavailableError.
+    """
+    check_name(s, tenant_id, spec)
+    work = read_work(s, tenant_id, spec, settings=settings, models_dir=models_dir)
+    check_memory(estimate_work(s, tenant_id, work, settings))
+    return jobs.submit(
+        s,
+        tenant_id,
+        kind=KIND,
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        submitted_by=submitted_by,
+        now=now,
+    )
+
+
+def estimate_run(
+    s: Session, tenant_id: str, spec: TrainingSpec, *, settings: Settings, models_dir: Path = MODELS_DIR
+) -> Estimate:
+    """What the run would take on this machine. Raises as `submit` does, but not for a lack of memory."""
+    return estimate_work(
+        s, tenant_id, read_work(s, tenant_id, spec, settings=settings, models_dir=models_dir), settings
+    )
+
+
+def read_work(
+    s: Session, tenant_id: str, spec: TrainingSpec, *, settings: Settings, models_dir: Path = MODELS_DIR
+) -> Work:
+    """Read and check dataset and base of a run. Raises as `submit` does."""
+    dataset = datasets.get(s, tenant_id, spec.dataset_id)
+    if dataset.kind is not DatasetKind.SFT:
+        raise InvalidInputError(
+            f"«{dataset.name}» cannot be trained on.",
+            f"It is a set of kind «{dataset.kind}»; training needs prompts with their answers (sft).",
+            "Choose a training set from the dataset library.",
+        )
+    base = find_base(spec, settings, models_dir)
+    examples = datasets.read_examples(dataset)
+    counter = TokenCounter(base.folder)
+    sizes = dict(zip(map(id, examples), counter.lengths(examples), strict=True))
+    problems = datasets.check_examples(
+        examples,
+        count_tokens=lambda example: sizes[id(example)][0],
+        max_tokens=min(spec.max_length, base.context),
+    )
+    datasets.require_trainable(dataset.name, problems)
+    evaluated = held_out_rows(examples, spec.evaluation_rows, spec.seed) if spec.evaluate else []
+    lengths = RowLengths(
+        train=tuple(sizes[id(e)] for e in examples if e.split is Split.TRAIN),
+        evaluated_answers=tuple(sizes[id(e)][1] for e in evaluated),
+    )
+    return Work(spec, dataset, examples, base, lengths)
+
+
+def find_base(spec: TrainingSpec, settings: Settings, models_dir: Path = MODELS_DIR) -> BaseShape:
+    """The base of this installation, if the spec can be trained on it.
+
+    Raises NotFoundError, RefusedFileError, UnavailableError and InvalidInputError.
+    """
+    place = base_folder(settings.base_model, models_dir)
+    if not isinstance(place, Path):
+        raise UnavailableError(
+            f"The base model {place} is not on this machine yet.",
+            "A run is measured with the tokenizer of its base before it starts.",
+            f"Fetch it once, for example with `hf download {place}`, and submit the run again.",
+        )
+    if spec.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UnavailableError(
+            f"The base cannot be held in {spec.quantization}.",
+            "The package bitsandbytes is not installed.",
+            "Install requirements.txt, or train without quantization.",
+        )
+    base = read_base_shape(place, settings.base_model)
+    names = {path.rpartition(".")[2] for path in base.linears}
+    unknown = [name for name in spec.lora.target_modules if name not in names]
+    if unknown:
+        raise InvalidInputError(
+            f"The base {base.name} has no layer «{unknown[0][:60]}».",
+            f"Its linear layers are {', '.join(sorted(names))}.",
+            "Choose target layers among these.",
+        )
+    return base
+
+
+def check_name(s: Session, tenant_id: str, spec: TrainingSpec) -> None:
+    """A name that is taken gets its next version, but only by an adapter of the same type. Raises ConflictError."""
+    for adapter in registry.list_adapters(s, tenant_id, include_archived=True):
+        if adapter.name == spec.name and adapter.type is not spec.adapter_type:
+            raise ConflictError(
+                f"There is a {adapter.type} adapter named «{spec.name}» already.",
+                "All versions of a name are of one type.",
+                "Choose another name.",
+            )
+        if adapter.name == spec.name and adapter.state is AdapterState.ACTIVE:
+            return
+
+
+def check_memory(estimated: Estimate) -> None:
+    """Raise InsufficientMemoryError unless the run fits into the memory that is free now."""
+    if estimated.fits:
+        return
+    needed, free = (_megabytes(b) for b in (estimated.memory_bytes, estimated.memory_available_bytes))
+    largest = max(estimated.memory_parts, key=lambda part: estimated.memory_parts[part])
+    advice = {
+        "weights": "Hold the base in 4 bits, or choose a smaller one.",
+        "activations": "Halve the batch size and double gradient accumulation.",
+        "logits": "Halve the batch size and double gradient accumulation.",
+        "adapter": "Lower the rank.",
+        "optimizer": "Lower the rank.",
+        "overhead": "Close other programs.",
+    }
+    raise InsufficientMemoryError(
+        "The run does not fit into memory.",
+        f"It needs about {needed}, most of it for {largest}; {free} are free.",
+        advice[largest],
+    )
+
+
+def estimate_work(s: Session, tenant_id: str, work: Work, settings: Settings) -> Estimate:
+    """The estimate of a run that has been read."""
+    done = jobs.list_jobs(s, tenant_id, kind=KIND, states=[JobState.SUCCEEDED], limit=RUNS_LOOKED_AT)
+    return estimate(work.spec, work.lengths, work.base, this_machine(settings), finished_runs(done))
+
+
+def this_machine(settings: Settings) -> Machine:
+    """Threads and free memory of the device that a run would use."""
+    on_gpu = gpu_free_bytes(settings.device)
+    return Machine(
+        threads=settings.effective_training_threads,
+        on_gpu=on_gpu is not None,
+        free_bytes=free_bytes(None) if on_gpu is None else on_gpu,
+        base_dtype=settings.base_dtype,
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
