@@ -144,7 +144,6 @@ def test_4_a_composition_is_linear_in_its_weights(kernel_bench, adapters):
     def added(weight):
         lease = kernel_bench.kernel.bank.lease(kernel_bench.compose((plain, weight)))
         lane = kernel_bench.kernel.lane
-        from core.engine.plan import plan_batch
 
         lane.plan = plan_batch([lease.terms], dtype=torch.float32, device=torch.device("cpu"))
         with torch.inference_mode():
