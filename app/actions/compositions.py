@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from app.bootstrap import Console
 from core.compose import service as compose
 from core.compose.records import CompositionSpec, Federation
+from core.errors import NotFoundError
 from core.serve.records import AnswerPiece, InferenceAnswer, InferenceRequest, ServedModel
 from core.tenants import audit
 from core.tenants.records import Permission, Principal
@@ -22,6 +23,20 @@ def get_federation(c: Console, p: Principal, federation_id: str) -> Federation:
     p.require(Permission.VIEW)
     with c.database.reading() as s:
         return compose.get_federation(s, p.tenant_id, federation_id)
+
+
+def find_federation(c: Console, p: Principal, name: str) -> Federation:
+    """By id, by name (newest version), or by «name@2». Raises NotFoundError."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        found = compose.find_federation(s, p.tenant_id, name)
+    if found is None:
+        raise NotFoundError(
+            f"There is no federation «{name[:200]}».",
+            "Nothing here has this id or name.",
+            "List the federations.",
+        )
+    return found
 
 
 def save_federation(

@@ -1,12 +1,15 @@
 """The dataset library: list, look into, check, import."""
 
+import shutil
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from app.bootstrap import Console
 from core.datasets import service as datasets
 from core.datasets.records import Dataset, DatasetKind, Problem
-from core.errors import NotFoundError
+from core.errors import IntegrityError, NotFoundError
 from core.registry.records import AdapterType
+from core.storage.files import sha256_of
 from core.tenants import audit
 from core.tenants.records import Permission, Principal
 
@@ -79,3 +82,20 @@ def import_dataset(
             now=now,
         )
     return dataset
+
+
+def export_dataset(c: Console, p: Principal, dataset_id: str, target: Path) -> Path:
+    """Copy its file to `target`, a folder or a file. Raises IntegrityError when it has changed since it was registered."""
+    dataset = get_dataset(c, p, dataset_id)
+    source = datasets.dataset_path(dataset)
+    if not source.is_file() or sha256_of(source) != dataset.digest:
+        raise IntegrityError(
+            f"The file of «{dataset.name}» is missing or has changed since it was registered.",
+            "Its content is not what it was.",
+            "Restore it, or import it again.",
+        )
+    if target.is_dir():
+        endings = source.suffixes[-2:] if source.suffix == ".gz" else [source.suffix]
+        target = target / f"{dataset.name}{''.join(endings)}"
+    shutil.copyfile(source, target)
+    return target

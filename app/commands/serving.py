@@ -1,0 +1,63 @@
+"""Processes that run until they are stopped: console, api, worker, up."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from app.commands.local import prepared
+from core.settings import Settings, load_settings
+from core.storage.migrate import current_revision
+
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on; RMN_HOST if left out.")]
+PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")]
+
+
+def up() -> None:
+    """Set up and start everything: console and worker. Prints one sign-in link; Ctrl-C stops both."""
+    from app.up import run
+
+    raise typer.Exit(run(load_settings()))
+
+
+def console(host: HostOption = None, port: PortOption = None) -> None:
+    """Serve the screens, with the REST API under /api."""
+    settings = _settings(host=host, port=port)
+    from app.asgi import build_app, serve
+    from app.bootstrap import build_console
+
+    serve(build_app(build_console(settings)), host=settings.host, port=settings.port)
+
+
+def api(host: HostOption = None, port: PortOption = None) -> None:
+    """Serve the REST API alone, for scale-out."""
+    settings = _settings(host=host, api_port=port)
+    from app.api.application import build_api
+    from app.asgi import serve
+    from app.bootstrap import build_console
+
+    serve(build_api(build_console(settings), owns_console=True), host=settings.host, port=settings.api_port)
+
+
+def worker(
+    jobs_at_once: Annotated[int, typer.Option(min=1, max=64, help="Jobs that run side by side.")] = 1,
+) -> None:
+    """Run training jobs, each in a process of its own."""
+    settings = _settings()
+    from app.worker import run_worker
+
+    raise typer.Exit(run_worker(settings, jobs_at_once=jobs_at_once))
+
+
+def _settings(**overrides: object) -> Settings:
+    """Settings with what was said on the command line; a database that was never set up is set up."""
+    from app.logs import configure_logging
+
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # before torch: two processes that spin starve each other
+    settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
+    configure_logging(settings)
+    if current_revision(settings.resolved_database_url) is None:
+        prepared(settings)
+    return settings
