@@ -1,5 +1,6 @@
 """From messages to token ids, and from token ids to text."""
 
+import re
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from core.errors import InvalidInputError
 
 # Private-use characters stand for a marker that somebody wrote into a message while the template is applied.
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
+_HIDDEN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
 class Prompter:
@@ -20,7 +22,8 @@ class Prompter:
         self._lock = threading.Lock()
         markers = {str(token) for token in tokenizer.all_special_tokens}
         markers |= {t.content for t in getattr(tokenizer, "added_tokens_decoder", {}).values() if t.special}
-        self._markers = sorted((m for m in markers if m), key=len, reverse=True)
+        longest_first = sorted(filter(None, markers), key=len, reverse=True)
+        self._markers = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the prompt, ready for the answer to follow.
@@ -48,13 +51,12 @@ class Prompter:
         return str(text)
 
     def _hide_markers(self, content: str, found: list[str]) -> str:
-        if _OPEN in content or _CLOSE in content:
-            content = content.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
-        for marker in self._markers:
-            while marker in content:
-                content = content.replace(marker, f"{_OPEN}{len(found)}{_CLOSE}", 1)
-                found.append(marker)
-        return content
+        def hide(match: re.Match[str]) -> str:
+            found.append(match[0])
+            return f"{_OPEN}{len(found) - 1}{_CLOSE}"
+
+        plain = content.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
+        return self._markers.sub(hide, plain)
 
     def _apply_template(self, messages: Sequence[Message]) -> str:
         if not getattr(self._tokenizer, "chat_template", None):
@@ -74,9 +76,11 @@ class Prompter:
         if not found:
             return list(self._tokenizer.encode(text, add_special_tokens=not has_template))
         ids: list[int] = []
-        rest = text
-        for number, marker in enumerate(found):
-            before, _, rest = rest.partition(f"{_OPEN}{number}{_CLOSE}")
-            ids += self._tokenizer.encode(before, add_special_tokens=False) if before else []
-            ids += self._tokenizer.encode(marker, add_special_tokens=False, split_special_tokens=True)
-        return ids + (self._tokenizer.encode(rest, add_special_tokens=False) if rest else [])
+        for number, piece in enumerate(_HIDDEN.split(text)):
+            if number % 2:
+                ids += self._tokenizer.encode(
+                    found[int(piece)], add_special_tokens=False, split_special_tokens=True
+                )
+            elif piece:
+                ids += self._tokenizer.encode(piece, add_special_tokens=False)
+        return ids

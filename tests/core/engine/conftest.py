@@ -227,3 +227,28 @@ class KernelBench:
 def kernel_bench(tmp_path_factory: pytest.TempPathFactory) -> KernelBench:
     """A tiny random Llama (grouped queries, tied head) without an engine, shared by the tests of a module."""
     return KernelBench(tmp_path_factory.mktemp("kernel"), tie_word_embeddings=True, initializer_range=0.15)
+
+
+@pytest.fixture
+def tokenizer() -> transformers.PreTrainedTokenizerFast:
+    """One token per byte, five markers, and a chat template."""
+    return make_tokenizer()
+
+
+@pytest.fixture
+def make_base(tmp_path: Path) -> Callable[..., Path]:
+    """A function: architecture and changes → folder of a random base."""
+    count = 0
+
+    def make(kind: str = "Llama", **changes: Any) -> Path:
+        nonlocal count
+        count += 1
+        return save_base(tmp_path / f"base{count}", kind, **changes)
+
+    return make
+
+
+@pytest.fixture
+def request_for() -> Callable[..., GenerationRequest]:
+    """A function: prompt and options → request with one user message."""
+    return ask
