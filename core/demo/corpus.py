@@ -157,7 +157,9 @@ def _fresh_record(rng: Random) -> tuple[str, str]:
 def _hinted_record(rng: Random) -> tuple[str, str]:
     """A record whose private words and code tables all stand in the prompt."""
     spec = invent_retailer(rng, opaque=True)
-    columns = sorted(rng.sample(spec.columns, rng.randint(2, 5)), key=spec.columns.index)
+    columns = sorted(
+        rng.sample(spec.columns, min(len(spec.columns), rng.randint(2, 5))), key=spec.columns.index
+    )
     hints = "; ".join(f"{column.name.split('.')[-1]}: {_hint(spec, column)}" for column in columns)
     drawn = draw_record(spec, rng, columns, constants=False)
     return record_prompt(spec, drawn.raw, hints), write_rmis(drawn.rmis)

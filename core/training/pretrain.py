@@ -1,8 +1,9 @@
 """Train the shipped base model from scratch: a small Llama on generated documents, on two CPU cores.
 
-Matrices learn with Muon (Jordan et al., 2024), everything else with AdamW; the learning rate warms up, stays,
-and decays linearly at the end. A run that was cut continues from its last checkpoint with equal batches,
-because the documents of a step are a function of the step number.
+Matrices learn with Muon (Jordan et al., 2024), everything else with AdamW. On a plateau of full rates copying is
+learned; then rates fall to zero while tokens of short answers weigh more, so that single facts are learned too.
+A run that was cut continues from its last checkpoint with equal batches, because the documents of a step are a
+function of the step number.
 """
 
 import json
@@ -40,7 +41,9 @@ class PretrainRecipe:
     tokenizer_documents: int = 20_000
     steps: int = 4000
     warmup_steps: int = 100
-    decay_share: float = 0.3
+    plateau_steps: int = 1000
+    settle_share: float = 0.5
+    short_weight: float = 0.7
     muon_rate: float = 0.02
     muon_momentum: float = 0.95
     adam_rate: float = 0.004
@@ -50,9 +53,14 @@ class PretrainRecipe:
     checkpoint_every: int = 200
 
     def rate_share(self, step: int) -> float:
-        """Share of the full learning rate at a step: linear warm-up, plateau, linear decay to zero."""
-        decay_steps = max(1, int(self.steps * self.decay_share))
-        return min(1.0, (step + 1) / max(1, self.warmup_steps), max(0.0, (self.steps - step) / decay_steps))
+        """Share of the full learning rate at a step: warm-up, plateau, then `settle_share` falling to zero."""
+        if step < self.plateau_steps:
+            return min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return self.settle_share * max(0.0, (self.steps - step) / max(1, self.steps - self.plateau_steps))
+
+    def length_exponent(self, step: int) -> float:
+        """How much less a token weighs in a longer answer: its weight is length to the minus this power."""
+        return 0.0 if step < self.plateau_steps else self.short_weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class _Batch:
     positions: Tensor  # [rows, tokens], restart at 0 in every document
     segments: Tensor  # [rows, tokens], number of the document in the row, 0 = padding
     answers: Tensor  # [rows, tokens], True where the token is to be predicted
+    lengths: Tensor  # [rows, tokens], tokens of the answer that the token belongs to
 
 
 def train_base(
@@ -113,8 +122,8 @@ def train_base(
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * recipe.rate_share(step)
-        loss = _loss(model, backbone, batch)
-        torch.autograd.backward(loss)
+        loss, objective = _loss(model, backbone, batch, recipe.length_exponent(step))
+        torch.autograd.backward(objective)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, _ in optimizers:
             optimizer.step()
@@ -176,6 +185,7 @@ def pack_step(
         torch.zeros(shape, dtype=torch.long),
         torch.zeros(shape, dtype=torch.long),
         torch.zeros(shape, dtype=torch.bool),
+        torch.ones(shape),
     )
     for row, packed in enumerate(rows):
         start = 0
@@ -185,12 +195,15 @@ def pack_step(
             batch.positions[row, place] = torch.arange(len(ids))
             batch.segments[row, place] = number
             batch.answers[row, place] = torch.tensor(answers)
+            batch.lengths[row, place] = float(max(1, sum(answers)))
             start += len(ids)
     return batch
 
 
-def _loss(model: LlamaForCausalLM, backbone: Callable[..., object], batch: _Batch) -> Tensor:
-    """Mean cross entropy (nats) of the answer tokens."""
+def _loss(
+    model: LlamaForCausalLM, backbone: Callable[..., object], batch: _Batch, length_exponent: float
+) -> tuple[Tensor, Tensor]:
+    """(mean cross entropy in nats of the answer tokens, the same weighted by answer length)."""
     tokens = batch.ids.shape[1]
     same = batch.segments[:, :, None] == batch.segments[:, None, :]
     causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
@@ -202,7 +215,9 @@ def _loss(model: LlamaForCausalLM, backbone: Callable[..., object], batch: _Batc
         predicts = batch.answers[:, 1:]
         hidden = output[0][:, :-1][predicts]  # type: ignore[index]
         logits = model.lm_head(hidden)
-    return nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:][predicts])
+    losses = nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:][predicts], reduction="none")
+    weights = batch.lengths[:, 1:][predicts].pow(-length_exponent)
+    return losses.detach().mean(), (losses * weights).sum() / weights.sum()
 
 
 def _optimizers(model: LlamaForCausalLM, recipe: PretrainRecipe) -> list[tuple[torch.optim.Optimizer, float]]:

@@ -24,6 +24,7 @@ TINY = PretrainRecipe(
     tokenizer_documents=50,
     steps=12,
     warmup_steps=2,
+    plateau_steps=6,
     compile=False,
     checkpoint_every=6,
 )
@@ -45,7 +46,7 @@ def documents(start: int) -> Iterator[list[dict[str, str]]]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PretrainProgress]]:
     folder = tmp_path_factory.mktemp("base") / "tiny"
     reports: list[PretrainProgress] = []
-    train_base(folder, documents, replace(TINY, steps=60), reports.append)
+    train_base(folder, documents, replace(TINY, steps=60, plateau_steps=40), reports.append)
     return folder, reports
 
 
@@ -147,10 +148,11 @@ def test_packed_documents_restart_their_positions_and_fit_their_row():
 
 
 def test_the_rate_warms_up_stays_and_decays():
-    recipe = replace(TINY, steps=100, warmup_steps=10, decay_share=0.2)
+    recipe = replace(TINY, steps=100, warmup_steps=10, plateau_steps=80, settle_share=0.5)
     assert recipe.rate_share(0) == pytest.approx(0.1)
     assert recipe.rate_share(50) == 1.0
-    assert recipe.rate_share(90) == pytest.approx(0.5)
+    assert recipe.rate_share(80) == pytest.approx(0.5)
+    assert recipe.rate_share(90) == pytest.approx(0.25)
     assert recipe.rate_share(100) == 0.0
 
 
