@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from core.errors import InvalidInputError
+from core.errors import InvalidInputError, UnavailableError
 from core.jobs import service
 from core.jobs.attempts import JobRunner
 from core.storage.ids import new_id
@@ -50,6 +50,19 @@ class JobQueue:
         self.url = checked_queue_url(url)
         self._client: DBOSClient | None = None
         self._opening = threading.Lock()
+
+    def open(self) -> None:
+        """Connect now. Raises UnavailableError when the queue's database cannot be opened."""
+        from dbos import error as refusals
+
+        try:
+            self._opened()
+        except (SQLAlchemyError, refusals.DBOSException, OSError) as error:
+            raise UnavailableError(
+                "The job queue's database cannot be opened.",
+                " ".join(str(getattr(error, "orig", error)).split())[:300],
+                "Start that database, or correct RMN_QUEUE_URL.",
+            ) from None
 
     def enqueue(self, job_id: str) -> bool:
         """Add an entry for a job whose row is committed; adding it twice is the same as once.
@@ -139,10 +152,13 @@ def sweep(runner: JobRunner, queue: JobQueue) -> list[str]:
 def work(
     runner: JobRunner, queue: JobQueue, *, jobs_at_once: int, sweep_every_s: float, ready: Callable[[], None]
 ) -> None:
-    """Take entries and run their jobs until `runner.stop` is set; returns when all children have ended."""
+    """Take entries and run their jobs until `runner.stop` is set; returns when all children have ended.
+
+    Raises UnavailableError when the queue's database cannot be opened.
+    """
     from dbos import DBOS
 
-    _quiet()
+    queue.open()
     running = _Running()
 
     def run_job(job_id: str) -> str:

@@ -26,7 +26,7 @@ from core.storage.database import Database
 from core.tenants import service as tenants
 
 CHILD = str(Path(__file__).with_name("counting_child.py"))
-PACE = Pace(watch_s=0.05, heartbeat_s=0.2, terminate_s=0.7, linger_s=0.5, retry_s=0.05, lease_s=5.0)
+PACE = Pace(watch_s=0.05, heartbeat_s=0.2, terminate_s=8.0, linger_s=0.5, retry_s=0.05, lease_s=60.0)
 
 
 def counting_command(job: Job) -> list[str]:
@@ -214,7 +214,7 @@ def test_a_cancel_ends_the_child_whether_it_listens_or_not(
     runner: JobRunner, submit: Callable[..., Job], ends: str | None
 ) -> None:
     job = submit(steps=2000, pause_s=0.05, ends=ends)
-    thread, outcomes = in_thread(runner, job)
+    thread, outcomes = in_thread(runner if ends is None else impatient(runner), job)
     pid = notes_of_start(runner, job)
     with runner.database.transaction() as s:
         jobs.request_cancel(s, job.tenant_id, job.id, now=datetime.now(UTC))
@@ -232,8 +232,8 @@ def test_a_job_cancelled_while_nobody_ran_it_is_not_started(
     with runner.database.transaction() as s:
         jobs.claim(s, job.id, now=datetime.now(UTC))
         jobs.request_cancel(s, job.tenant_id, job.id, now=datetime.now(UTC))
-    impatient = replace(runner, pace=replace(PACE, lease_s=-60))
-    assert impatient.run(job.id) is Outcome.ENDED
+    later = replace(runner, pace=replace(PACE, lease_s=-60))
+    assert later.run(job.id) is Outcome.ENDED
     assert load(runner, job).state is JobState.CANCELLED
     assert notes(runner, job) == []
 
@@ -299,7 +299,7 @@ def test_a_job_that_another_machine_runs_is_left_alone_until_its_signs_of_life_l
 
 def test_a_child_whose_job_was_taken_over_is_ended(runner: JobRunner, submit: Callable[..., Job]) -> None:
     job = submit(steps=2000, pause_s=0.2, ends="ignore")
-    thread, outcomes = in_thread(runner, job)
+    thread, outcomes = in_thread(impatient(runner), job)
     pid = notes_of_start(runner, job)
     with runner.database.transaction() as s:
         taken = jobs.claim(s, job.id, now=datetime.now(UTC))
@@ -380,6 +380,10 @@ def test_the_last_line_of_a_log_is_short_and_clean(tmp_path: Path) -> None:
         b"x" * 20_000 + b"\nfirst\r 50%\r\x00\xff" + b"y" * 500 + b"\n\n--- attempt 2\n\n"
     )
     assert folder.last_log_line() == "\ufffd" + "y" * 198 + "…"
+
+
+def impatient(runner: JobRunner) -> JobRunner:
+    return replace(runner, pace=replace(PACE, terminate_s=0.3))
 
 
 def notes_of_start(runner: JobRunner, job: Job) -> int:

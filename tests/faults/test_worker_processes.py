@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import text
 
-from app.worker import a_worker_runs, child_environment
+from app.worker import a_worker_runs, child_environment, run_worker
+from core.errors import UnavailableError
 from core.jobs import service as jobs
 from core.jobs.queue import JobQueue
 from core.jobs.records import Job, JobState
@@ -109,6 +111,7 @@ def test_a_worker_runs_what_was_queued_and_what_was_only_written_down(site: Site
         done = site.wait_for_end(job)
         assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
     assert a_worker_runs(site.settings) is True
+    assert psutil.Process(worker.pid).net_connections(kind="inet") == []
     later = site.submit(steps=3)
     assert site.wait_for_end(later).state is JobState.SUCCEEDED
     worker.send_signal(signal.SIGTERM)
@@ -118,6 +121,12 @@ def test_a_worker_runs_what_was_queued_and_what_was_only_written_down(site: Site
     assert "worker.ready" in written
     assert "Traceback" not in written
     assert "dbos" not in written.lower()
+
+
+def test_a_worker_whose_queue_cannot_be_opened_says_so(settings: Settings) -> None:
+    unreachable = settings.model_copy(update={"queue_url": "postgresql://postgres@127.0.0.1:1/none"})
+    with pytest.raises(UnavailableError, match="queue"):
+        run_worker(unreachable)
 
 
 def test_a_job_goes_on_after_its_worker_was_killed(site: Site) -> None:

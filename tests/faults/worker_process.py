@@ -10,7 +10,7 @@ from core.jobs.records import Job
 from core.settings import load_settings
 
 CHILD = str(Path(__file__).with_name("counting_child.py"))
-PACE = Pace(watch_s=0.05, heartbeat_s=0.5, terminate_s=1.0, retry_s=0.1, lease_s=4.0, grace_s=0.5)
+PACE = Pace(watch_s=0.05, heartbeat_s=0.5, terminate_s=8.0, retry_s=0.1, lease_s=4.0, grace_s=0.5)
 
 
 def counting_command(job: Job) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from core.errors import InvalidInputError
+from core.errors import InvalidInputError, UnavailableError
 from core.jobs import service as jobs
 from core.jobs.attempts import JobRunner, Outcome, Pace
 from core.jobs.folder import JobFolder
@@ -91,6 +91,8 @@ def test_an_entry_is_added_once_and_holds_the_id_as_json(queue: JobQueue, queue_
 def test_a_queue_that_cannot_be_reached_loses_nothing(tmp_path: Path) -> None:
     queue = JobQueue("postgresql://postgres@127.0.0.1:1/none")
     assert queue.enqueue("job_1") is False
+    with pytest.raises(UnavailableError, match="RMN_QUEUE_URL"):
+        queue.open()
     queue.close()
 
 
