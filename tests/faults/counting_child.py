@@ -20,6 +20,7 @@ from core.jobs import service as jobs
 from core.jobs.records import JobError, JobPoint
 from core.settings import load_settings
 from core.storage.database import Database
+from core.storage.files import write_atomically
 
 
 def main() -> int:
@@ -70,7 +71,7 @@ def count(database: Database, folder: Path, job_id: str, fence: str) -> int:
                 point=point,
                 now=now,
             )
-        place.write_text(str(step))
+        write_atomically(place, str(step).encode())
         if step == spec.get("at"):
             misbehave(spec["ends"], database, job_id, fence)
     with database.transaction() as s:

@@ -25,14 +25,15 @@ class Launch:
 
     def __init__(self, home: Path, port: int) -> None:
         self.log = home.parent / f"up-{time.monotonic_ns()}.log"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", "up"],
-            cwd=ROOT,
-            env={**os.environ, "RMN_HOME": str(home), "RMN_PORT": str(port)},
-            stdout=self.log.open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "up"],
+                cwd=ROOT,
+                env={**os.environ, "RMN_HOME": str(home), "RMN_PORT": str(port)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     @property
     def output(self) -> str:
