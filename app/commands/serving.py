@@ -53,9 +53,8 @@ def _settings(**overrides: object) -> Settings:
     """Settings with what was said on the command line; a database that was never set up is set up."""
     from app.logs import configure_logging
 
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # before torch: two processes that spin starve each other
+    # Before torch: two processes whose idle threads spin starve each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
     configure_logging(settings)
     if current_revision(settings.resolved_database_url) is None:
