@@ -27,7 +27,7 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Fields of PEFT's LoRA that the engine reads, or that do not change what trained weights mean. Any other
 # field that is set (DoRA, modules_to_save, …) makes something else than a plain sum of low-rank matrices.
 _UNDERSTOOD = frozenset({
-    "peft_type", "task_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "peft_type", "auto_mapping", "task_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
     "r", "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "bias", "use_rslora",
     "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern",
     "megatron_core", "loftq_config", "runtime_config", "qalora_group_size", "eva_config",

@@ -1,10 +1,14 @@
 """A base model, loaded: safetensors only, no code from the model, memory checked first."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -13,6 +17,7 @@ from transformers import (
     BitsAndBytesConfig,
     GenerationConfig,
 )
+from transformers.utils import logging as library_logging
 
 from core.engine.memory import (
     ITEM_BYTES,
@@ -184,18 +189,19 @@ def _load_model(
     quantization: Quantization,
 ) -> nn.Module:
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            device_map={"": str(device)} if device.type == "cuda" or quantization != "none" else None,
-            quantization_config=_quantization_config(quantization, dtype),
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+        with _without_progress_bars():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                device_map={"": str(device)} if device.type == "cuda" or quantization != "none" else None,
+                quantization_config=_quantization_config(quantization, dtype),
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (SafetensorError, ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         raise RefusedFileError(
             f"The base model {name} could not be loaded.",
             f"{type(error).__name__}: {str(error)[:300]}.",
@@ -211,6 +217,21 @@ def _load_model(
     model.eval().requires_grad_(False)
     loaded: nn.Module = model
     return loaded
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Bars of a library in the middle of the console's log help nobody."""
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # it advises to fetch kernels that are never fetched
+    shown = library_logging.is_progress_bar_enabled()
+    library_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            library_logging.enable_progress_bar()
 
 
 def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:

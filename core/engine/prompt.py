@@ -75,7 +75,7 @@ class Prompter:
         has_template = bool(getattr(self._tokenizer, "chat_template", None))
         if not found:
             return list(self._tokenizer.encode(text, add_special_tokens=not has_template))
-        ids: list[int] = []
+        ids: list[int] = [] if has_template else list(self._tokenizer.encode(""))
         for number, piece in enumerate(_HIDDEN.split(text)):
             if number % 2:
                 ids += self._tokenizer.encode(

@@ -152,6 +152,9 @@ class Bench:
     def compose(self, *terms: tuple[AdapterRef, float]) -> Composition:
         return compose(self.base, *terms)
 
+    def request(self, prompt: str = "hello", **options: Any) -> GenerationRequest:
+        return ask(prompt, **options)
+
     def answer(self, composition: Composition, prompt: str = "hello", **options: Any) -> Generation:
         return self.engine.generate(composition, ask(prompt, **options))
 
@@ -249,6 +252,6 @@ def make_base(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def request_for() -> Callable[..., GenerationRequest]:
-    """A function: prompt and options → request with one user message."""
-    return ask
+def make_kernel() -> Callable[[LoadedBase], Kernel]:
+    """A function: loaded base → kernel over it."""
+    return Kernel
