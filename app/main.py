@@ -35,7 +35,7 @@ with st.sidebar:
     st.space("stretch")
     with st.container(border=True, gap="xsmall"):
         st.markdown(f"**{escape(principal.tenant_name)}**")
-        st.text(principal.actor)
+        st.caption(escape(principal.actor))
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.badge(escape_badge(principal.role.capitalize()), color="blue", icon=":material/badge:")
             st.button(

@@ -1,8 +1,8 @@
 """Dataset library: what there is, what is in it, what is wrong with it, and the way to a training run."""
 
 import streamlit as st
-from app.actions import datasets
 
+from app.actions import datasets
 from app.ui.badges import KIND_WORDS
 from app.ui.dataset_view import dataset_card, dataset_columns, dataset_row, show_dataset
 from app.ui.frame import Figure, empty_state, errors_shown, figures, keep_notice, page_head
@@ -62,7 +62,7 @@ elif view == "Table":
         file_name="datasets.csv",
     )
 else:
-    with st.grid(3, min_column_width=280):
+    with st.grid(3, min_column_width=250):
         for dataset in shown:
             dataset_card(visit, dataset)
 

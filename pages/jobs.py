@@ -1,13 +1,14 @@
 """Jobs: what runs now, what ran, and one job in full."""
 
 import streamlit as st
-from app.actions import training
 
+from app.actions import training
 from app.ui.frame import Figure, empty_state, figures, page_head
 from app.ui.job_view import JOB_COLUMNS, job_row, show_job, show_job_row, show_running
 from app.ui.numbers import count
 from app.ui.screens import DATASETS, JOBS, go_to, show_item, shown_item
 from app.ui.tables import show_table
+from app.ui.text import escape
 from app.ui.visit import current_visit
 from core.jobs.records import JobState
 from core.tenants.records import Permission
@@ -18,7 +19,8 @@ if opened is not None:
     st.button(
         "All jobs", type="tertiary", icon=":material/arrow_back:", on_click=show_item, args=("job", None)
     )
-    show_job(opened)
+    st.title(escape(training.get_job(visit.console, visit.principal, opened).name), anchor=False)
+    show_job(opened, named=False)
     st.stop()
 
 page_head(JOBS.title, JOBS.purpose)

@@ -1,8 +1,8 @@
 """Overview: what there is, what runs, what to do next."""
 
 import streamlit as st
-from app.actions import adapters, compositions, datasets, training
 
+from app.actions import adapters, compositions, datasets, training
 from app.ui.frame import Figure, empty_state, figures, page_head
 from app.ui.guide import next_step
 from app.ui.job_view import show_job_row
@@ -36,7 +36,9 @@ figures(
         Figure("Adapters", count(len(models)), f"{trained} trained here"),
         Figure("Jobs running", count(len(running)), f"{len(jobs)} in all"),
         Figure("Datasets", count(len(sets)), f"{count(sum(s.rows for s in sets))} rows"),
-        lift_figure(last) if last else Figure("Last lift", "–", "train an adapter to see it"),
+        lift_figure(last, "Last lift, points")
+        if last
+        else Figure("Last lift", "–", "train an adapter to see it"),
     ]
 )
 next_step(visit.principal, trained=trained, running=running, federations=len(federations))

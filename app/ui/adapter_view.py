@@ -94,15 +94,22 @@ def show_adapter(visit: Visit, adapter_id: str) -> None:
     )
     adapter = adapters.get_adapter(visit.console, visit.principal, adapter_id)
     st.title(escape(adapter.label), anchor=False)
+    st.caption(
+        f"For the base {escape(adapter.base_name)} · digest {numbers.short_digest(adapter.digest)} · "
+        f"made {numbers.moment(adapter.created_at)}"
+    )
     _badges(adapter)
     if adapter.state is AdapterState.QUARANTINED:
         st.error("Its bytes changed on disk after it was registered. It is kept, and refused everywhere.")
     figures(
         [
-            Figure("Size", numbers.size(adapter.size_bytes)),
+            Figure("Size", numbers.size(adapter.size_bytes), "weights in safetensors"),
             Figure("Parameters", numbers.short_count(adapter.parameters), f"rank {adapter.rank}"),
-            Figure("Base", adapter.base_name, f"digest {numbers.short_digest(adapter.base_digest)}"),
-            Figure("Made", numbers.ago(adapter.created_at, visit.console.clock())),
+            Figure(
+                "Made",
+                numbers.ago(adapter.created_at, visit.console.clock()),
+                badges.source_word(adapter.source).lower(),
+            ),
         ]
     )
     _actions(visit, adapter)

@@ -12,17 +12,20 @@ from core.jobs.records import JobPoint
 from core.training.records import Proportion
 
 BLUE, AMBER, GREEN, VIOLET, GRAY = "#3b82f6", "#f59e0b", "#10b981", "#8b5cf6", "#9ca3af"
+PLATE_HALF, PLATE_GAP, PLATE_THICKNESS = 0.38, 0.5, 0.1
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
 def show_chart(figure: go.Figure, *, key: str, alt: str) -> None:
     """Draw with the theme's fonts and background; `alt` says what it shows for those who cannot see it."""
+    ink = "#e5e7eb" if st.context.theme.type == "dark" else "#374151"
+    figure.update_traces(error_y_color=ink, selector={"type": "bar"})
     st.plotly_chart(figure, key=key, alt=plain(alt), config=_CONFIG)
 
 
 def loss_chart(points: Sequence[JobPoint]) -> go.Figure:
     """Training and validation loss over optimizer steps."""
-    figure = _frame("Loss", "step", "cross-entropy, nats per token", n=f"{len(points)} readings")
+    figure = _frame("Loss", "step", "nats per token", n=f"{len(points)} readings")
     for name, color, mode, read in (
         ("training", BLUE, "lines", attrgetter("loss")),
         ("validation", AMBER, "lines+markers", attrgetter("validation_loss")),
@@ -110,46 +113,65 @@ def stack_chart(base: str, plates: Sequence[tuple[str, str, float]], colors: Map
     figure = go.Figure()
     rows = [(base, "base", None), *plates]
     for level, (name, kind, weight) in enumerate(rows):
-        y = 0.62 * level
-        opacity = 0.95 if weight is None else min(0.95, 0.2 + 0.5 * abs(weight))
+        label = escape_html(plain(name, 32))
         color = GRAY if weight is None else colors.get(kind, BLUE)
-        label = escape_html(plain(name, 40))
+        opacity = 0.95 if weight is None else min(0.95, 0.25 + 0.5 * abs(weight))
+        note = "frozen weights" if weight is None else f"{kind}, weight {weight:+.2f}"
+        _add_plate(figure, PLATE_GAP * level, color, opacity, hover=f"{label}<br>{note}")
+        figure.add_annotation(
+            x=1.12,
+            y=PLATE_GAP * level,
+            text=f"<b>{label}</b><br>{note}",
+            showarrow=False,
+            xanchor="left",
+            align="left",
+            font={"size": 13},
+        )
+    top = PLATE_GAP * (len(rows) - 1) + PLATE_HALF + 0.05
+    bottom = -PLATE_HALF - PLATE_THICKNESS - 0.05
+    figure.update_layout(
+        title={"text": "What answers, layer by layer", "font": {"size": 16}},
+        height=round(48 + 84 * (top - bottom)),
+        margin={"l": 0, "r": 0, "t": 40, "b": 0},
+        hovermode="closest",
+    )
+    figure.update_xaxes(visible=False, range=[-1.05, 3.3], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[bottom, top], fixedrange=True)
+    return figure
+
+
+def _add_plate(figure: go.Figure, y: float, color: str, opacity: float, *, hover: str) -> None:
+    """A flat plate seen from above: its left and right edge in shade, then its face."""
+    low = y - PLATE_THICKNESS
+    faces = (
+        ([-1, 0, 0, -1], [y, y - PLATE_HALF, low - PLATE_HALF, low], 0.65),
+        ([1, 0, 0, 1], [y, y - PLATE_HALF, low - PLATE_HALF, low], 0.8),
+        ([-1, 0, 1, 0], [y, y + PLATE_HALF, y, y - PLATE_HALF], 1.0),
+    )
+    for xs, ys, light in faces:
         figure.add_scatter(
-            x=[-1, 0, 1, 0, -1],
-            y=[y, y + 0.42, y, y - 0.42, y],
+            x=[*xs, xs[0]],
+            y=[*ys, ys[0]],
             fill="toself",
-            fillcolor=_rgba(color, opacity),
-            line={
-                "color": color,
-                "width": 1.5,
-                "dash": "dot" if weight is not None and weight < 0 else "solid",
-            },
+            fillcolor=_rgba(color, opacity, light),
+            line={"color": _rgba(color, 1, 0.8), "width": 1},
             mode="lines",
-            text=label if weight is None else f"{label}<br>{kind}, weight {weight:+.2f}",
+            text=hover,
             hoveron="fills",
             hoverinfo="text",
             showlegend=False,
         )
-        note = "frozen weights" if weight is None else f"{kind} · {weight:+.2f}×"
-        figure.add_annotation(
-            x=1.08, y=y, text=f"<b>{label}</b><br>{note}", showarrow=False, xanchor="left", align="left"
-        )
-    figure.update_layout(
-        title={"text": "What answers, layer by layer", "font": {"size": 16}},
-        height=150 + 62 * len(rows),
-        margin={"l": 0, "r": 0, "t": 40, "b": 0},
-        hovermode="closest",
-    )
-    figure.update_xaxes(visible=False, range=[-1.1, 3.4], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[-0.55, 0.62 * (len(rows) - 1) + 0.55], fixedrange=True)
-    return figure
 
 
 def _frame(title: str, x_title: str, y_title: str, *, n: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
-        title={"text": f"{escape_html(title)}<br><sub>{escape_html(n)}</sub>", "font": {"size": 16}},
-        margin={"l": 8, "r": 8, "t": 64, "b": 8},
+        title={
+            "text": escape_html(title),
+            "font": {"size": 16},
+            "subtitle": {"text": escape_html(n), "font": {"size": 12, "weight": 400}},
+        },
+        margin={"l": 8, "r": 8, "t": 72, "b": 8},
         hovermode="x unified",
         uirevision="keep",
     )
@@ -169,6 +191,6 @@ def _whiskers(values: Sequence[Proportion]) -> dict[str, object]:
     }
 
 
-def _rgba(hex_color: str, opacity: float) -> str:
-    red, green, blue = (int(hex_color[i : i + 2], 16) for i in (1, 3, 5))
+def _rgba(hex_color: str, opacity: float, light: float = 1.0) -> str:
+    red, green, blue = (round(light * int(hex_color[i : i + 2], 16)) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:.2f})"

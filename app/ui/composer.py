@@ -115,8 +115,10 @@ def _row(kind: AdapterType, fitting: Mapping[str, Adapter]) -> tuple[str | None,
     with left:
         adapter_id = st.selectbox(
             f"{badges.TYPE_ICONS[kind]} {kind.capitalize()} adapter",
-            [None, *fitting],
-            format_func=lambda a: "None" if a is None else plain(fitting[a].label, 60),
+            list(fitting),
+            index=None,
+            format_func=lambda a: plain(fitting[a].label, 60),
+            placeholder="None",
             key=_slot(kind),
             help=_HELP[kind],
             persist_state="session",

@@ -16,6 +16,7 @@ from core.datasets.records import Dataset, DatasetKind, Problem
 from core.tenants.records import Permission
 
 PREVIEW_ROWS = 50
+SHORT_TEXT = 60
 
 
 def dataset_card(visit: Visit, dataset: Dataset) -> None:
@@ -23,14 +24,13 @@ def dataset_card(visit: Visit, dataset: Dataset) -> None:
     with st.container(border=True, height="stretch"):
         st.markdown(f"**{escape(dataset.title)}**")
         _badges(dataset)
-        st.caption(escape(dataset.description, 220))
-        st.caption(f"{numbers.count(dataset.rows)} rows · {numbers.size(dataset.size_bytes)}")
+        st.caption(escape(dataset.description, 130))
+        st.caption(f"**{numbers.count(dataset.rows)}** rows · {numbers.size(dataset.size_bytes)}")
         st.space("stretch")
         with st.container(horizontal=True):
             if can_train(visit, dataset) and st.button(
                 "Train an adapter",
                 key=f"train-{dataset.name}",
-                type="primary",
                 icon=":material/model_training:",
             ):
                 go_to(TRAINING, dataset=dataset.id)
@@ -97,18 +97,22 @@ def show_dataset(visit: Visit, dataset_id: str) -> None:
         "Train an adapter from this set", key="train-this", type="primary", icon=":material/model_training:"
     ):
         go_to(TRAINING, dataset=dataset.id)
-    rows, problems, card = st.tabs(["Rows", "Problems", "Card"])
-    with rows:
-        _rows(visit, dataset)
-    with problems:
-        _problems(visit, dataset)
-    with card:
-        _card(dataset)
+    rows, problems, card = st.tabs(["Rows", "Problems", "Card"], on_change="rerun", key="dataset-tab")
+    if rows.open:
+        with rows:
+            _rows(visit, dataset)
+    if problems.open:
+        with problems:
+            _problems(visit, dataset)
+    if card.open:
+        with card:
+            _card(dataset)
 
 
 def _badges(dataset: Dataset) -> None:
     with st.container(horizontal=True, gap="xsmall"):
-        badges.dataset_kind(dataset.kind)
+        if dataset.kind is not DatasetKind.SFT:
+            badges.dataset_kind(dataset.kind)
         badges.adapter_type(dataset.adapter_type)
         badges.simulated(dataset.simulated)
 
@@ -130,8 +134,14 @@ def _rows(visit: Visit, dataset: Dataset) -> None:
     st.caption(f"The first {len(preview)} of {numbers.count(dataset.rows)} rows.")
     with st.expander("The first row, in full", expanded=dataset.kind is DatasetKind.SFT):
         for field, value in preview[0].items():
-            st.caption(escape(str(field)))
-            show_text(_as_text(value))
+            text = _as_text(value)
+            if (
+                len(text) > SHORT_TEXT
+                or dataset.kind is not DatasetKind.SFT
+                or field in ("prompt", "completion")
+            ):
+                st.caption(escape(str(field)))
+                show_text(text)
 
 
 def _as_text(value: Any) -> str:
@@ -153,9 +163,10 @@ def _problems(visit: Visit, dataset: Dataset) -> None:
 
 def show_problem(problem: Problem) -> None:
     """Something wrong with a set, with the lines that show it."""
-    lines = ", ".join(map(str, problem.lines))
-    where = f" Lines: {lines}{' …' if problem.rows > len(problem.lines) else ''}." if problem.lines else ""
-    text = f"**{escape(problem.message, None)}** {numbers.count(problem.rows)} rows.{where}"
+    text = f"**{escape(problem.message, None)}**"
+    if problem.lines:
+        more = " and more" if problem.rows > len(problem.lines) else ""
+        text += f"\n\nLines {', '.join(map(str, problem.lines))}{more}."
     if problem.severity == "error":
         st.error(text, icon=":material/error:")
     else:

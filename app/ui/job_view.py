@@ -20,33 +20,37 @@ from core.tenants.records import Permission
 POLL_SECONDS = 2.0
 
 
-def show_job(job_id: str) -> None:
-    """A job in full: live while it runs, as it ended afterwards. Raises NotFoundError."""
+def show_job(job_id: str, *, named: bool = True) -> None:
+    """A job in full: live while it runs, as it ended afterwards. Raises NotFoundError.
+
+    `named` is False where the screen's title is the job's name already.
+    """
     visit = current_visit()
     job = training.get_job(visit.console, visit.principal, job_id)
     if job.state.final:
-        _show_ended(job)
+        _show_ended(job, named)
     else:
-        _watch(job_id)
+        _watch(job_id, named)
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _watch(job_id: str) -> None:
+def _watch(job_id: str, named: bool) -> None:
     visit = current_visit()
     job = training.get_job(visit.console, visit.principal, job_id)
     if job.state.final:
         st.rerun()  # the whole screen: it no longer polls, and shows the outcome
-    show_progress(job, visit.console.clock())
+    show_progress(job, visit.console.clock(), named)
     _curves(training.job_points(visit.console, visit.principal, job_id), key=job_id)
 
 
-def show_progress(job: Job, now: datetime) -> None:
+def show_progress(job: Job, now: datetime, named: bool) -> None:
     """State, stage, bar, ETA and the cancel button of a job that has not ended."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             with st.container(horizontal=True, vertical_alignment="center", width="content"):
                 badges.job_state(job)
-                st.markdown(f"**{escape(job.name)}**")
+                if named:
+                    st.markdown(f"**{escape(job.name)}**")
             cancel_button(job)
         st.progress(job.progress, text=progress_words(job, now))
         if job.attempt > 1:
@@ -94,12 +98,13 @@ def _confirm_cancel(job_id: str, name: str) -> None:
                 st.rerun()
 
 
-def _show_ended(job: Job) -> None:
+def _show_ended(job: Job, named: bool) -> None:
     visit = current_visit()
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             badges.job_state(job)
-            st.markdown(f"**{escape(job.name)}**")
+            if named:
+                st.markdown(f"**{escape(job.name)}**")
         st.caption(ended_words(job))
         if job.state is JobState.SUCCEEDED and job.result:
             _next_steps(job)

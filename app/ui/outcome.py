@@ -50,15 +50,15 @@ def slice_words(name: str | None) -> str:
     return SLICE_WORDS.get(name, name.replace("_", " ").capitalize())
 
 
-def lift_figure(evaluation: Evaluation) -> Figure:
+def lift_figure(evaluation: Evaluation, label: str = "Lift, points") -> Figure:
     """The one number: how much better the adapter is than the base."""
-    score = evaluation.headline
-    _, low, high = score.exact_match_lift
+    middle, low, high = (100 * value for value in evaluation.headline.exact_match_lift)
     return Figure(
-        "Lift in exact match",
-        numbers.points(score.exact_match_lift[0]),
-        f"{100 * low:+.1f} to {100 * high:+.1f}, n {numbers.count(score.n)}",
-        "Adapter minus base on the same held-out rows, in percentage points, with the 95 % interval.",
+        label,
+        f"{middle:+.1f}",
+        f"{low:+.1f} to {high:+.1f}, n {numbers.count(evaluation.headline.n)}",
+        "Exact match of the adapter minus that of the base, on the same held-out rows, in percentage points, "
+        "with its 95 % interval.",
     )
 
 

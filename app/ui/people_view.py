@@ -1,6 +1,5 @@
 """The people of a workspace: add, change role, deactivate, one-time sign-in link."""
 
-
 import streamlit as st
 
 from app.actions import people
@@ -86,7 +85,7 @@ def _person(visit: Visit, user: User) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap=None):
             st.markdown(f"**{escape(user.name)}**{' (you)' if is_self else ''}")
-            st.text(user.email)
+            st.caption(escape(user.email))
         with st.container(width="content"):
             if user.active:
                 st.badge(escape_badge(user.role.capitalize()), color="blue")

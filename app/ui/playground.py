@@ -1,26 +1,31 @@
 """Ask base and composition the same thing; both answers stream in side by side, with what they cost."""
 
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app.actions import compositions, datasets
 from app.ui import numbers
 from app.ui.badges import TYPE_COLORS
 from app.ui.frame import error_box
-from app.ui.text import escape, escape_badge, plain, show_text
+from app.ui.text import escape, escape_badge, plain
 from app.ui.visit import Visit, current_visit
 from core.compose.records import CompositionSpec
 from core.datasets.records import DatasetKind, Split
 from core.engine.records import Message
-from core.errors import RmnError
+from core.errors import RmnError, UnavailableError
 from core.registry.records import Adapter
-from core.serve.records import InferenceAnswer, InferenceRequest
+from core.serve.records import AnswerPiece, InferenceAnswer, InferenceRequest
 from core.training.score import score_answer
 
 EXAMPLES_PER_ADAPTER = 3
 PREVIEW_LIMIT = 1000
+REDRAW_S = 0.1
 PROMPT_KEY, ANSWERS_KEY = "playground-prompt", "playground-answers"
 
 
@@ -135,35 +140,52 @@ def _show_answers(visit: Visit, asked: _Asked) -> None:
     for place, (title, spec) in zip(st.columns(2), sides.items(), strict=False):
         with place.container(border=True, height="stretch"):
             st.markdown(f"**{escape(title)}**")
+            text, notes = st.empty(), st.container()
             if title not in asked.answers:
-                asked.answers[title] = _answer(visit, asked, spec)
-            _show_answer(asked.answers[title], asked.example.expected if asked.example else None)
+                asked.answers[title] = _stream_answer(visit, asked, spec, text)
+            with notes:
+                _show_answer(asked.answers[title], asked.example.expected if asked.example else None, text)
     if not asked.spec.terms:
         st.caption("Choose an adapter above to compare it with the base.")
 
 
-def _answer(visit: Visit, asked: _Asked, spec: CompositionSpec) -> InferenceAnswer | RmnError:
+def _stream_answer(
+    visit: Visit, asked: _Asked, spec: CompositionSpec, place: DeltaGenerator
+) -> InferenceAnswer | RmnError:
+    """Ask, and show the words as they come. A script that is stopped closes the stream, which cancels it."""
+    system = asked.example.system if asked.example else ""
+    turns = [Message(role="system", content=system)] if system else []
+    request = InferenceRequest(
+        messages=(*turns, Message(role="user", content=asked.prompt)),
+        composition=spec,
+        max_new_tokens=asked.longest,
+    )
+    place.code("…", language=None)
     try:
-        system = asked.example.system if asked.example else ""
-        turns = [Message(role="system", content=system)] if system else []
-        request = InferenceRequest(
-            messages=(*turns, Message(role="user", content=asked.prompt)),
-            composition=spec,
-            max_new_tokens=asked.longest,
-        )
-        with st.spinner("Answering"):
-            return compositions.answer(visit.console, visit.principal, request)
+        stream: Any = compositions.stream(visit.console, visit.principal, request)
+        with closing(stream) as pieces:
+            written, shown_at = "", 0.0
+            piece: AnswerPiece
+            for piece in pieces:
+                if piece.final is not None:
+                    return piece.final
+                written += piece.text
+                if time.monotonic() - shown_at > REDRAW_S:
+                    place.code(plain(written) or "…", language=None, wrap_lines=True)
+                    shown_at = time.monotonic()
     except RmnError as error:
         return error
+    return UnavailableError("The answer was cut off.", "The engine ended it early.", "Ask again.")
 
 
-def _show_answer(answer: InferenceAnswer | RmnError, expected: str | None) -> None:
+def _show_answer(answer: InferenceAnswer | RmnError, expected: str | None, text: DeltaGenerator) -> None:
     if isinstance(answer, RmnError):
+        text.empty()
         error_box(answer)
         return
+    text.code(plain(answer.text) or "(empty)", language=None, wrap_lines=True)
     if expected:
         _show_verdict(answer.text, expected)
-    show_text(answer.text)
     seconds = max(answer.latency_ms, 1e-3) / 1000
     st.caption(
         f"{numbers.milliseconds(answer.latency_ms)} · {answer.prompt_tokens} tokens in, "

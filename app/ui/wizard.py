@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import streamlit as st
-from core.training.presets import plan_spec
 from pydantic import ValidationError
 
 from app.actions import adapters, datasets, training
@@ -19,7 +18,8 @@ from app.ui.visit import Visit
 from core.datasets.records import Dataset, DatasetKind
 from core.errors import RmnError
 from core.registry.records import AdapterType
-from core.training.records import Estimate, TrainingSpec
+from core.training.presets import plan_spec
+from core.training.records import Estimate, TrainingSpec, readable_reasons
 
 
 def choose_dataset(visit: Visit, draft: Draft) -> None:
@@ -167,7 +167,7 @@ def _plan(draft: Draft, dataset: Dataset) -> TrainingSpec | None:
     """The preset's own values for this set; None, with the reason on screen, when the name is not usable."""
     try:
         return plan_spec(draft.preset, AdapterType(str(draft.adapter_type)), dataset, draft.name.strip())
-    except (ValidationError, RmnError) as error:
+    except RmnError as error:
         _show_invalid(error)
         return None
 
@@ -184,9 +184,8 @@ def _spec(draft: Draft, dataset: Dataset) -> TrainingSpec | None:
 def _show_invalid(error: ValidationError | RmnError) -> None:
     if isinstance(error, RmnError):
         error_box(error)
-        return
-    wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-    problem_box("These settings do not go together.", wrong, "Correct them in step 2.")
+    else:
+        problem_box("These settings do not go together.", readable_reasons(error), "Correct them in step 2.")
 
 
 def _changes(draft: Draft, plan: TrainingSpec) -> dict[str, str]:
