@@ -1,9 +1,9 @@
 """The command line: `python -m app …`. Exit status 0: done; 1: a finding, or it failed; 2: wrong usage."""
 
 import json
+import os
 import sys
 
-import click
 import typer
 
 from app.commands import adapters, database, datasets, federations, jobs, people, serving, upkeep
@@ -37,20 +37,17 @@ cli.add_typer(database.db, name="db")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
+    # Both must be said before torch and its friends are imported: two processes that spin starve each other, and
+    # progress bars of libraries do not belong into an answer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        status = cli(given, standalone_mode=False)
+        cli(given)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except RmnError as error:
         return _failed(error, as_json="--json" in given)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        tell("Stopped.")
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    return status if isinstance(status, int) else 0
+    return 0
 
 
 def _failed(error: RmnError, *, as_json: bool) -> int:

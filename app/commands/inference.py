@@ -45,6 +45,7 @@ def infer(
         seed=seed,
     )
     with local(tenant) as here:
+        here.console.engine()  # loaded first, so that the time told is that of the answer
         given = compositions.answer(here.console, here.principal, request)
     answer(given, lambda: printable(given.text), as_json)
     if not as_json:

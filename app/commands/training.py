@@ -17,6 +17,7 @@ from core.jobs.records import Job, JobState
 from core.registry.records import AdapterType
 
 LOOK_EVERY_S = 0.5
+TELL_EVERY_S = 5.0
 WORKER_LOST_AFTER_S = 20.0
 
 
@@ -73,7 +74,7 @@ class _Watch:
         self._stop = threading.Event()
         self._running_here: threading.Thread | None = None
         self._failure: Exception | None = None
-        self._told = ""
+        self._stage, self._told_at = "", 0.0
         self._alone_since: float | None = None
 
     def until_done(self) -> Job:
@@ -123,10 +124,10 @@ class _Watch:
         job = self._job
         eta = f", about {job.eta_s:.0f} s left" if job.eta_s is not None and not job.state.final else ""
         steps = f" {job.step}/{job.total_steps}" if job.total_steps else ""
-        line = f"{job.stage or job.state}{steps}{eta}"
-        if line.partition(",")[0] != self._told.partition(",")[0]:
-            tell(line)
-            self._told = line
+        stage = job.state if job.state.final else job.stage or job.state
+        if stage != self._stage or time.monotonic() - self._told_at >= TELL_EVERY_S:
+            tell(f"{stage}{steps}{eta}")
+            self._stage, self._told_at = stage, time.monotonic()
 
 
 def _dataset(here: Local, given: str, type: AdapterType) -> str:

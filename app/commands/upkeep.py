@@ -1,6 +1,5 @@
 """demo: the shipped data of a workspace. base train: the shipped base model, rebuilt."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +55,6 @@ def train_base(
     as_json: JsonOption = False,
 ) -> None:
     """Rebuild the shipped base model from scratch: about an hour on two CPU cores. A cut run continues."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch
     settings = quiet_settings()
     from core.demo.corpus import base_corpus
     from core.training.pretrain import PretrainProgress, PretrainRecipe
