@@ -20,7 +20,7 @@ from core.demo.draws import (
     draw_value,
     write_time,
 )
-from core.demo.invented import invent_name, invent_retailer, opaque_codes
+from core.demo.invented import WORDS, invent_name, invent_retailer, natural_codes, opaque_codes
 from core.demo.prompts import (
     Message,
     chat,
@@ -29,9 +29,11 @@ from core.demo.prompts import (
     fields_answer,
     fields_prompt,
     record_prompt,
+    write_raw,
     write_rmis,
 )
 from core.demo.retailers import RetailerSpec, Scalar, SourceColumn
+from core.rmis.facts import FACT_COLUMNS
 from core.rmis.vocabularies import TransformOp
 
 CORPUS_SEED = 20_261_101
@@ -40,28 +42,31 @@ SYSTEM = "You harmonize retail media data into RMIS."
 
 #: Kind of document -> its share of the documents.
 MIXTURE: tuple[tuple[str, int], ...] = (
-    ("known_record", 22),
-    ("known_part", 26),
-    ("fresh_record", 14),
-    ("hinted_record", 6),
-    ("code_table", 4),
-    ("column", 8),
-    ("fields", 3),
-    ("drill", 12),
-    ("objective", 3),
+    ("known_record", 18),
+    ("known_part", 22),
+    ("fresh_record", 12),
+    ("fresh_part", 12),
+    ("hinted_record", 5),
+    ("code_table", 3),
+    ("read", 4),
+    ("column", 7),
+    ("fields", 2),
+    ("drill", 11),
+    ("objective", 2),
     ("copywriting", 2),
 )
 
 #: The first documents are mostly short: copying and looking up come before whole records.
 EARLY_DOCUMENTS = 30_000
 EARLY_MIXTURE: tuple[tuple[str, int], ...] = (
-    ("known_record", 8),
-    ("known_part", 40),
-    ("fresh_record", 8),
-    ("hinted_record", 4),
-    ("code_table", 5),
-    ("column", 5),
-    ("drill", 28),
+    ("known_record", 6),
+    ("known_part", 16),
+    ("fresh_record", 6),
+    ("fresh_part", 28),
+    ("code_table", 4),
+    ("read", 12),
+    ("column", 2),
+    ("drill", 24),
     ("objective", 1),
     ("copywriting", 1),
 )
@@ -97,6 +102,10 @@ class Corpus:
                 return _part(rng.choice(self.known), rng)
             case "fresh_record":
                 return _fresh_record(rng)
+            case "fresh_part":
+                return _part(_natural(rng), rng, hints=True)
+            case "read":
+                return _read(invent_retailer(rng, opaque=rng.random() < 0.5), rng)
             case "hinted_record":
                 return _hinted_record(rng)
             case "code_table":
@@ -128,8 +137,8 @@ def _record(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
     return record_prompt(spec, drawn.raw), write_rmis(drawn.rmis)
 
 
-def _part(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
-    """One to three columns of a known retailer; half of the time a code column is among them."""
+def _part(spec: RetailerSpec, rng: Random, *, hints: bool = False) -> tuple[str, str]:
+    """One to three columns of a record; mostly a code column is among them."""
     columns = rng.sample(spec.columns, rng.randint(1, 3))
     codes = [column for column in spec.columns if column.codes]
     if rng.random() < 0.6 and codes:
@@ -139,7 +148,20 @@ def _part(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
     else:
         columns.sort(key=spec.columns.index)
     drawn = draw_record(spec, rng, columns, constants=False)
-    return record_prompt(spec, drawn.raw), write_rmis(drawn.rmis)
+    timed = any(column.op is TransformOp.TO_UTC for column in columns) and spec.time_format.startswith("%")
+    hint = f"time={spec.time_format} tz={spec.timezone}" if hints and timed else ""
+    return record_prompt(spec, drawn.raw, hint), write_rmis(drawn.rmis)
+
+
+def _read(spec: RetailerSpec, rng: Random) -> tuple[str, str]:
+    """The raw value of one column out of a few."""
+    columns = sorted(
+        rng.sample(spec.columns, min(len(spec.columns), rng.randint(1, 5))), key=spec.columns.index
+    )
+    drawn = draw_record(spec, rng, columns, constants=False)
+    chosen = rng.choice(columns)
+    leaf = chosen.name.split(".")[-1]
+    return f"Read {leaf}: {write_raw(spec.shape, drawn.raw)}", str(drawn.raw[chosen.name])
 
 
 def _fresh_record(rng: Random) -> tuple[str, str]:
@@ -209,9 +231,7 @@ def _drill(rng: Random) -> tuple[str, str]:
             text = draw_digits(rng, rng.randint(4, 18))
             return f"Copy: {text}", text
         case 1:
-            text = " ".join(
-                (draw_digits(rng, rng.randint(3, 10)), draw_text("keyword", rng), invent_name(rng))
-            )
+            text = rng.choice((" ", "|", ",")).join(_copied_word(rng) for _ in range(rng.randint(1, 5)))
             return f"Copy: {text}", text
         case 2:
             hundredths, by = draw_amount(rng, 9_999_999), rng.choice((100, 1_000_000))
@@ -220,6 +240,21 @@ def _drill(rng: Random) -> tuple[str, str]:
             day = FIRST_DAY + timedelta(days=rng.randrange(DAYS))
             return f"UTC: epoch_ms {int(day.timestamp()) * 1000}", f"{day:%Y-%m-%dT%H:%M:%SZ}"
     return _clock_drill(rng)
+
+
+def _copied_word(rng: Random) -> str:
+    match rng.randrange(6):
+        case 0:
+            return draw_digits(rng, rng.randint(1, 8))
+        case 1:
+            return draw_text("keyword", rng)
+        case 2:
+            return invent_name(rng)
+        case 3:
+            return rng.choice(natural_codes(rng, rng.choice(WORDS)))[0]
+        case 4:
+            return rng.choice(opaque_codes(rng, "placement_type"))[0]
+    return rng.choice(rng.choice(FACT_COLUMNS).name.split("."))
 
 
 def _clock_drill(rng: Random) -> tuple[str, str]:

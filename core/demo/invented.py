@@ -214,37 +214,49 @@ def _column(rng: Random, name: str, target: str, *, unit: int, comma: bool, opaq
 
 
 def opaque_codes(rng: Random, target: str) -> tuple[tuple[str, str], ...]:
-    """An arbitrary code table: each of up to six words gets a private code of one style."""
+    """A code table: each of up to six words gets a private code; all codes are of one style.
+
+    More often than not a code has the meaning that it has at other retailers too (`_usual_code`); the rest is
+    arbitrary. Real code tables are like that, and a meaning that is common is what a model learns first.
+    """
     fact = fact_column(target)
     assert fact is not None
     allowed = [word for word in fact.words if word not in ("unknown", "aggregate", "view", "video_start")]
     chosen = rng.sample(allowed, min(len(allowed), rng.choice((4, 5, 6))))
-    style = rng.randrange(6)
-    letter = rng.choice("ABCDEFHJLMNPQRSTUXYZ")
-    numbers = rng.sample(range(1, 10), len(chosen))
+    style, letter = rng.randrange(6), rng.choice("ABCDEFHJLMNPQRSTUXYZ")
     codes: list[str] = []
-    taken: set[str] = set()
-    for position, _ in enumerate(chosen):
-        code = ""
-        while not code or code in taken or code in RESERVED:
-            match style:
-                case 0:
-                    code = f"{letter}{numbers[position]}"
-                case 1:
-                    code = "".join(rng.sample("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 2))
-                case 2:
-                    code = str(rng.randrange(10, 100))
-                case 3:
-                    code = rng.choice("abcdefghijklmnopqrstuvwxyz") + str(rng.randrange(10))
-                case 4:
-                    code = f"{letter}{rng.randrange(10)}{rng.choice('abcdwxyz')}"
-                case _:
-                    code = _syllable(rng) + _syllable(rng) + rng.choice(("", rng.choice("lnrst")))
-            if code in RESERVED and style == 0:
+    for word in chosen:
+        code = _usual_code(style, letter, target, word) if rng.random() < 0.6 else ""
+        while not code or code in codes or code in RESERVED:
+            code = _arbitrary_code(rng, style, letter)
+            if code in RESERVED:
                 letter = rng.choice("ABCDEFHJLMN")
-        taken.add(code)
         codes.append(code)
     return tuple(zip(codes, chosen, strict=True))
+
+
+def _usual_code(style: int, letter: str, target: str, word: str) -> str:
+    """The code that many retailers use for a word: for codes of letter and digit the digit decides."""
+    fact = fact_column(target)
+    assert fact is not None
+    if style in (0, 4):
+        return f"{letter}{fact.words.index(word) % 9 + 1}" + ("" if style == 0 else "x")
+    return _arbitrary_code(Random(f"usual:{style}:{target}:{word}"), style, letter)
+
+
+def _arbitrary_code(rng: Random, style: int, letter: str) -> str:
+    match style:
+        case 0:
+            return f"{letter}{rng.randrange(1, 10)}"
+        case 1:
+            return "".join(rng.sample("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 2))
+        case 2:
+            return str(rng.randrange(10, 100))
+        case 3:
+            return rng.choice("abcdefghijklmnopqrstuvwxyz") + str(rng.randrange(10))
+        case 4:
+            return f"{letter}{rng.randrange(10)}{rng.choice('abcdwxyz')}"
+    return _syllable(rng) + _syllable(rng) + rng.choice(("", rng.choice("lnrst")))
 
 
 def natural_codes(rng: Random, target: str) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,7 @@
 """Train the shipped base model from scratch: a small Llama on generated documents, on two CPU cores.
 
-Matrices learn with Muon (Jordan et al., 2024), everything else with AdamW. On a plateau of full rates copying is
-learned; then rates fall to zero while tokens of short answers weigh more, so that single facts are learned too.
+Matrices learn with Muon (Jordan et al., 2024), everything else with AdamW. Rates warm up, stay, and then fall
+to zero. Tokens of short answers weigh more than those of long ones, so that single facts are learned too.
 A run that was cut continues from its last checkpoint with equal batches, because the documents of a step are a
 function of the step number.
 """
@@ -26,7 +26,10 @@ Documents = Callable[[int], Iterator[Sequence[Message]]]
 
 @dataclass(frozen=True, slots=True)
 class PretrainRecipe:
-    """Everything that decides the result. Token counts are per row of the packed batch."""
+    """Everything that decides the result.
+
+    A token of an answer of n tokens weighs n to the minus `short_weight`: single facts stand in short answers.
+    """
 
     hidden_size: int = 256
     layers: int = 4
@@ -41,9 +44,9 @@ class PretrainRecipe:
     tokenizer_documents: int = 20_000
     steps: int = 4000
     warmup_steps: int = 100
-    plateau_steps: int = 1000
+    plateau_steps: int = 800
     settle_share: float = 0.5
-    short_weight: float = 0.7
+    short_weight: float = 0.5
     muon_rate: float = 0.02
     muon_momentum: float = 0.95
     adam_rate: float = 0.004
@@ -57,10 +60,6 @@ class PretrainRecipe:
         if step < self.plateau_steps:
             return min(1.0, (step + 1) / max(1, self.warmup_steps))
         return self.settle_share * max(0.0, (self.steps - step) / max(1, self.steps - self.plateau_steps))
-
-    def length_exponent(self, step: int) -> float:
-        """How much less a token weighs in a longer answer: its weight is length to the minus this power."""
-        return 0.0 if step < self.plateau_steps else self.short_weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def train_base(
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * recipe.rate_share(step)
-        loss, objective = _loss(model, backbone, batch, recipe.length_exponent(step))
+        loss, objective = _loss(model, backbone, batch, recipe.short_weight)
         torch.autograd.backward(objective)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, _ in optimizers:
