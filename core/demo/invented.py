@@ -15,6 +15,8 @@ RESERVED = frozenset(
     word for spec in (*TEST_RETAILERS, *DEVELOPMENT_RETAILERS) for word in private_words(spec)
 )
 
+RESERVED_NAMES = tuple(spec.name for spec in (*TEST_RETAILERS, *DEVELOPMENT_RETAILERS))
+
 #: Zones without daylight saving: a local time there is a fixed shift from UTC.
 ZONES = word_list(
     "Asia/Tokyo Asia/Singapore Asia/Bangkok Asia/Dubai Africa/Nairobi Africa/Johannesburg Africa/Lagos UTC"
@@ -152,7 +154,11 @@ def invent_retailer(rng: Random, *, opaque: bool) -> RetailerSpec:
 
 
 def invent_name(rng: Random) -> str:
-    return "Retailer " + "".join(_syllable(rng) for _ in range(rng.choice((2, 3)))).capitalize()
+    """A retailer's name that no test or development retailer's name begins."""
+    while True:
+        name = "Retailer " + "".join(_syllable(rng) for _ in range(rng.choice((2, 3)))).capitalize()
+        if not name.startswith(RESERVED_NAMES):
+            return name
 
 
 def _targets(rng: Random) -> list[str]:

@@ -1,6 +1,5 @@
 import json
 import re
-from collections import Counter
 from itertools import islice
 
 from core.demo.corpus import EARLY_DOCUMENTS, base_corpus
@@ -43,8 +42,10 @@ def test_harmonized_answers_are_valid_rmis_records():
 
 
 def test_every_kind_of_task_occurs():
-    kinds = Counter(document[-2]["content"].split(":")[0] for document in _documents())
-    assert set(kinds) == {
+    heads = [document[-2]["content"].split(":")[0] for document in _documents()]
+    kinds = {"Read" if head.startswith("Read ") else head for head in heads}
+    assert kinds == {
+        "Read",
         "Harmonize",
         "Look up",
         "Map column",
