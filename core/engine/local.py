@@ -58,6 +58,7 @@ class LocalEngine:
         self._max_queue_rows = max_queue_rows
         self._wake = threading.Condition()
         self._waiting: deque[Row] = deque()
+        self._joining: list[Row] | None = None
         self._arriving = (
             0  # callers between admission and the queue: they encode, load adapters or wait for a slot
         )
@@ -258,10 +259,10 @@ class LocalEngine:
         try:
             with torch.inference_mode():
                 while True:
-                    joining = self._next_rows()
-                    if joining is None:
+                    self._joining = self._next_rows()
+                    if self._joining is None:
                         return
-                    over = self._batch.join(joining) + self._batch.step()
+                    over = self._batch.join(self._joining) + self._batch.step()
                     with self._wake:
                         self._answered += over
         except BaseException as error:
@@ -292,7 +293,7 @@ class LocalEngine:
     def _fail_everything(self, error: BaseException) -> None:
         with self._wake:
             self._failure = error
-            waiting, self._waiting = list(self._waiting), deque()
-        for row in waiting:
-            row.fail(self._dead())
+            lost, self._waiting = [*(self._joining or ()), *self._waiting], deque()
         self._batch.fail_all(self._dead())
+        for row in lost:
+            row.fail(self._dead())
