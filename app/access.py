@@ -8,6 +8,8 @@ from core.tenants.records import Permission, Principal
 
 Route = tuple[str, str]
 
+REGISTRATION: Route = ("POST", "/tenants/register")
+
 # Screens by path; routes of the API by method and path within the API; routes of the console by method and path.
 POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
     {
@@ -37,8 +39,7 @@ POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
         ("GET", "/training/jobs/{job_id}"): Permission.VIEW,
         ("DELETE", "/training/jobs/{job_id}"): Permission.TRAIN,
         ("GET", "/training/jobs/{job_id}/points"): Permission.VIEW,
-        # Its action asks for an administrator, or for open registration in the settings.
-        ("POST", "/tenants/register"): Permission.PUBLIC,
+        REGISTRATION: Permission.ADMINISTER,  # of any workspace; open to all where the settings say so
         ("GET", "/sign-in"): Permission.PUBLIC,
         ("POST", "/sign-in"): Permission.PUBLIC,
         ("GET", "/sign-in/link"): Permission.PUBLIC,

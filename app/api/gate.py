@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import anyio
 import structlog
@@ -12,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import match_route
+from app.access import REGISTRATION, match_route
 from app.actions import people
 from app.api.errors import (
     REQUEST_ID_HEADER,
@@ -71,6 +70,8 @@ class Gate:
         template, allowed = match_route(exchange.path)
         if template is not None:
             permission = allowed.get(scope["method"])
+            if (scope["method"], template) == REGISTRATION and self.console.settings.open_registration:
+                permission = Permission.PUBLIC
         if permission is not Permission.PUBLIC:
             if principal is None:
                 raise NotAuthenticatedError(
@@ -200,8 +201,3 @@ def path_in_app(scope: Scope) -> str:
 
 def _printable(text: str) -> str:
     return re.sub(r"[^\x20-\x7e]", "", text)
-
-
-def principal_in(state: Any) -> Principal | None:
-    """Who makes a request, as the gate has found."""
-    return getattr(state, "principal", None)
