@@ -1,8 +1,8 @@
 """Adapters: everything trained, imported or shipped; one in full; import."""
 
 import streamlit as st
-from app.actions import adapters
 
+from app.actions import adapters
 from app.ui.adapter_view import ADAPTER_COLUMNS, adapter_card, adapter_row, show_adapter
 from app.ui.frame import Figure, empty_state, errors_shown, figures, keep_notice, page_head
 from app.ui.numbers import count, size
@@ -77,12 +77,30 @@ if visit.principal.may(Permission.TRAIN):
                 max_upload_size=visit.console.settings.upload_limit_mb,
                 key="adapter-file",
             )
+            left, right = st.columns(2)
+            name = left.text_input(
+                "Name",
+                max_chars=100,
+                placeholder="As its manifest says",
+                help="Needed only when the zip has no manifest.json of this product.",
+                key="adapter-import-name",
+            )
+            teaches = right.selectbox(
+                "Type",
+                list(AdapterType),
+                index=None,
+                placeholder="As its manifest says",
+                format_func=str.capitalize,
+                key="adapter-import-type",
+            )
             if st.form_submit_button("Verify and import", type="primary", icon=":material/verified_user:"):
                 if file is None:
                     st.warning("Choose a zip file first.")
                 else:
                     with errors_shown(), st.spinner("Verifying"):
-                        made = adapters.import_adapter(visit.console, visit.principal, file)
+                        made = adapters.import_adapter(
+                            visit.console, visit.principal, file, name=name.strip() or None, type=teaches
+                        )
                         keep_notice(f"{made.label} was verified and imported.")
                         show_item("adapter", made.id)
                         st.rerun()

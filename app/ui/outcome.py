@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 import streamlit as st
@@ -168,26 +169,23 @@ def _field_by_field(sample: SampleAnswer) -> None:
     table: dict[str, list[str]] = {"Field": [], "Expected": [], "Base": [], "Adapter": []}
     extra = [name for answer in (base, adapter) if isinstance(answer, dict) for name in answer]
     for name in dict.fromkeys([*expected, *extra]):
+        wanted = expected.get(name, MISSING)
         table["Field"].append(escape(str(name)))
-        table["Expected"].append(_value(expected, name))
+        table["Expected"].append(_shown(wanted))
         for title, answer in (("Base", base), ("Adapter", adapter)):
-            shown = _value(answer, name)
-            right = isinstance(answer, dict) and same_value(
-                answer.get(name, MISSING), expected.get(name, MISSING)
-            )
-            table[title].append(shown if right else f":red[**{shown}**]")
+            given = answer.get(name, MISSING) if isinstance(answer, dict) else MISSING
+            shown = "missing" if given is MISSING and wanted is not MISSING else _shown(given)
+            table[title].append(shown if same_value(given, wanted) else f":red[**{shown}**]")
     st.table(table, border="horizontal", hide_index=True, alt="Expected, base and adapter, field by field")
-    if not isinstance(base, dict):
-        st.caption("The base did not answer with a JSON object:")
-        show_text(sample.base)
-    if not isinstance(adapter, dict):
-        st.caption("The adapter did not answer with a JSON object:")
-        show_text(sample.adapter)
+    for title, answer, text in (("base", base, sample.base), ("adapter", adapter, sample.adapter)):
+        if not isinstance(answer, dict):
+            st.caption(f"The {title} did not answer with a JSON object:")
+            show_text(text)
 
 
-def _value(answer: Any, name: str) -> str:
-    if not isinstance(answer, dict) or name not in answer:
-        return "missing"
-    value = answer[name]
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return escape(shown, 200) or "empty"
+def _shown(value: Any) -> str:
+    if value is MISSING:
+        return numbers.NOTHING
+    if isinstance(value, str | Decimal):
+        return escape(str(value), 200) or "empty"
+    return escape(json.dumps(value, ensure_ascii=False, default=str), 200)

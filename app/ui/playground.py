@@ -21,7 +21,7 @@ from core.engine.records import Message
 from core.errors import RmnError, UnavailableError
 from core.registry.records import Adapter
 from core.serve.records import AnswerPiece, InferenceAnswer, InferenceRequest
-from core.training.score import score_answer
+from core.training.score import MISSING, parse_json, same_value, score_answer
 
 EXAMPLES_PER_ADAPTER = 3
 PREVIEW_LIMIT = 1000
@@ -203,11 +203,18 @@ def _show_answer(answer: InferenceAnswer | RmnError, expected: str | None, text:
 
 
 def _show_verdict(text: str, expected: str) -> None:
+    """Right or wrong against the known answer; for JSON, which fields are wrong."""
     score = score_answer(text, expected)
     if score.exact:
         st.badge("Right: equal to the expected answer", color="green", icon=":material/check:")
         return
-    note = f"{score.right_fields} of {score.fields} fields right"
     if score.valid_json is None:
-        note = "Differs from the expected answer"
+        st.badge("Differs from the expected answer", color="red", icon=":material/close:")
+        return
+    note = f"{score.right_fields} of {score.fields} fields right"
     st.badge(note, color="orange" if score.right_fields else "red", icon=":material/close:")
+    wanted, given = parse_json(expected), parse_json(text)
+    if score.right_fields and isinstance(wanted, dict) and isinstance(given, dict):
+        names = [name for name in wanted if not same_value(given.get(name, MISSING), wanted[name])]
+        more = [f"{name} (not asked for)" for name in given if name not in wanted]
+        st.caption(f"Wrong: {escape(', '.join([*names, *more]), 300)}")

@@ -5,9 +5,12 @@
 | `console` | a real Console on a copy of a small workspace; the screens of the test use it |
 | `sign_in` | function: role → a token of a real session of a person of that role         |
 | `open_as` | function: role, screen, **query → an AppTest that has run that screen       |
+| `follow`  | function: AppTest, screen → the same after the script itself switched there |
+| `read`    | function: text as it was sent to the browser → text as people read it       |
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -22,6 +25,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.bootstrap import Console, build_console, shared_console
 from app.ui import visit
+from app.ui.text import WORD_JOINER
 from core.datasets import service as datasets
 from core.jobs import service as jobs
 from core.jobs.records import JobError, JobPoint
@@ -56,7 +60,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tenants.add_user(s, tenant, email=f"{role}@demo.example", name=name, role=role, now=now)
         for number, (name, kind) in enumerate((("retailer_test", "retailer"), ("brand_test", "brand"))):
             file = write_set(home / "sets" / f"{name}.jsonl", kind)
-            card = {"name": name, "title": f"{name}: a set", "kind": "sft", "adapter_type": kind, "simulated": True}
+            card = {
+                "name": name,
+                "title": f"{name}: a set",
+                "kind": "sft",
+                "adapter_type": kind,
+                "simulated": True,
+            }
             card |= {"description": f"A small {kind} set.", "rows": 40, "digest": sha256_of(file)}
             made = datasets.register_file(
                 s, tenant, path=file, card=card, name=name, now=now + timedelta(seconds=number)
@@ -64,7 +74,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             job = add_jobs(s, tenant, made.id, now) if kind == "retailer" else None
             adapter = add_adapter(s, tenant, home / "made" / name, name, AdapterType(kind), made.digest, now)
             if job is not None:
-                result = {"adapter_id": adapter.id, "digest": adapter.digest, "evaluation": stored_evaluation()}
+                result = {
+                    "adapter_id": adapter.id,
+                    "digest": adapter.digest,
+                    "evaluation": stored_evaluation(),
+                }
                 jobs.succeed(s, job.id, job.fence, result=result, now=now)
     database.close()
     return home
@@ -76,7 +90,9 @@ def write_set(path: Path, kind: str) -> Path:
     for number in range(40):
         split = "train" if number < 28 else "validation" if number < 32 else "test"
         prompt = f"Harmonize: row {number}" if kind == "retailer" else f"Write: product {number}"
-        answer = json.dumps({"clicks": number, "cost": number / 4}) if kind == "retailer" else f"Calm {number}."
+        answer = (
+            json.dumps({"clicks": number, "cost": number / 4}) if kind == "retailer" else f"Calm {number}."
+        )
         place = "new_values" if split == "test" else None
         rows.append({"prompt": prompt, "completion": answer, "split": split, "slice": place})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -88,14 +104,26 @@ def add_jobs(s: Any, tenant: str, dataset_id: str, now: datetime) -> Any:
 
     def submit(name: str) -> Any:
         spec = {"dataset_id": dataset_id}
-        return jobs.submit(s, tenant, kind="train", name=name, spec=spec, submitted_by="trainer@demo.example", now=now)
+        return jobs.submit(
+            s, tenant, kind="train", name=name, spec=spec, submitted_by="trainer@demo.example", now=now
+        )
 
     def run(name: str) -> Any:
         job = jobs.claim(s, submit(name).id, now=now)
         for step in (10, 20, 30):
-            point = JobPoint(step, now, loss=3 / step, validation_loss=4 / step, learning_rate=1e-3, grad_norm=1.0)
+            point = JobPoint(
+                step, now, loss=3 / step, validation_loss=4 / step, learning_rate=1e-3, grad_norm=1.0
+            )
             jobs.report(
-                s, job.id, job.fence, stage="training", step=step, total_steps=60, eta_s=12.0, point=point, now=now
+                s,
+                job.id,
+                job.fence,
+                stage="training",
+                step=step,
+                total_steps=60,
+                eta_s=12.0,
+                point=point,
+                now=now,
             )
         return job
 
@@ -122,7 +150,13 @@ def add_adapter(
         tensors[f"{prefix}.lora_A.weight"] = random.normal(0, 0.02, (2, width)).astype(np.float32)
         tensors[f"{prefix}.lora_B.weight"] = random.normal(0, 0.02, (width, 2)).astype(np.float32)
     save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": 2,
+        "lora_alpha": 4,
+        "target_modules": ["q_proj"],
+    }
     (folder / "adapter_config.json").write_text(json.dumps(config | {"bias": "none", "lora_dropout": 0.0}))
     base = read_base_facts(BASE, name="rmn-tiny-llama")
     manifest = build_manifest(
@@ -198,3 +232,24 @@ def open_as(sign_in: Callable[[Role], str]) -> Callable[..., AppTest]:
         return at
 
     return open_screen
+
+
+@pytest.fixture
+def follow() -> Callable[[AppTest, str], AppTest]:
+    """A script that switches the page leaves AppTest on the old one; a browser would stand on the new one."""
+
+    def go(at: AppTest, screen: str) -> AppTest:
+        query = {name: at.query_params[name] for name in at.query_params}
+        at.switch_page(f"../pages/{screen}.py")
+        for name, value in query.items():
+            at.query_params[name] = value
+        at.run()
+        assert not at.exception
+        return at
+
+    return go
+
+
+@pytest.fixture
+def read() -> Callable[[str], str]:
+    return lambda text: re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).replace(WORD_JOINER, "")

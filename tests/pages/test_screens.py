@@ -39,7 +39,9 @@ def test_a_viewer_sees_no_button_that_changes_anything(open_as: Callable[..., Ap
     for screen in SCREENS:
         if may(Role.VIEWER, screen):
             labels = [button.label for button in open_as(Role.VIEWER, screen.name).button]
-            assert not any(re.search("Train|Import|Cancel|Archive|Save|Add", label) for label in labels), labels
+            assert not any(re.search("Train|Import|Cancel|Archive|Save|Add", label) for label in labels), (
+                labels
+            )
 
 
 def test_every_page_is_a_screen_with_a_policy() -> None:
@@ -93,5 +95,7 @@ SOURCES = [*PAGES, *sorted((PROJECT_ROOT / "app" / "ui").glob("*.py")), PROJECT_
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_no_screen_injects_html_css_or_scripts(source) -> None:
-    banned = r"unsafe_allow_html|unsafe_allow_javascript|st\.html|st\.components|st\.iframe|st\.write\b|<style"
+    banned = (
+        r"unsafe_allow_html|unsafe_allow_javascript|st\.html|st\.components|st\.iframe|st\.write\b|<style"
+    )
     assert not re.search(banned, source.read_text())
