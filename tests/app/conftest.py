@@ -121,3 +121,9 @@ def training_file() -> bytes:
         for i, split in enumerate(["train"] * 16 + ["validation"] * 2 + ["test"] * 4)
     ]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+@pytest.fixture(scope="module")
+def module_workspace(console: Console) -> Workspace:
+    """One workspace for all tests of a module, for those that cannot have one each."""
+    return make_workspace(console, "Gamma Shops")
