@@ -1,19 +1,21 @@
 """Where a browser's request comes from, and whether it addressed this console by a name of its own."""
 
+import re
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# Nothing may stand between a bracketed address and its port: «[::1].elsewhere» is no name of ours.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+)(:\d{1,5})?")
 
 
 def host_name(host: str | None) -> str | None:
     """The name or address in a Host header, without its port; None when it is not one."""
-    try:
-        parts = urlsplit(f"//{host or ''}")
-        return (parts.hostname or None) if not (parts.path or parts.query or parts.username) else None
-    except ValueError:
-        return None
+    match = _HOST.fullmatch(host or "")
+    return None if match is None else (match["v6"] or match["name"]).lower()
 
 
 def is_own_host(host: str | None, listening_on: str, allowed: list[str]) -> bool:

@@ -5,6 +5,7 @@
 | `console`          | a real Console; one for all tests, because its engine takes seconds to open          |
 | `workspace`        | a new workspace in it, with a principal and an API key of each role                  |
 | `other_workspace`  | another one                                                                          |
+| `new_workspace`    | function: console, name → a workspace in any console                                 |
 | `api`              | a client of the REST API, in this process, errors answered and not raised            |
 | `adapter_zip`      | an adapter package for the shipped base, with random weights and no manifest         |
 | `training_file`    | a small training file                                                                |
@@ -14,7 +15,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,11 @@ def workspace(console: Console) -> Workspace:
 @pytest.fixture
 def other_workspace(console: Console) -> Workspace:
     return make_workspace(console, "Beta Market")
+
+
+@pytest.fixture(scope="session")
+def new_workspace() -> Callable[[Console, str], Workspace]:
+    return make_workspace
 
 
 def make_workspace(console: Console, name: str) -> Workspace:

@@ -67,7 +67,9 @@ def test_an_imported_adapter_is_listed_asked_and_exported(
     assert made.status_code == 201, made.text
     adapter = made.json()
     assert adapter["manifest"]["base_digest"] == console.base().digest
-    assert [a["id"] for a in api.get("/adapters", headers=workspace.headers()).json()["items"]] == [adapter["id"]]
+    assert [a["id"] for a in api.get("/adapters", headers=workspace.headers()).json()["items"]] == [
+        adapter["id"]
+    ]
 
     body = {"model": "random", "messages": [{"role": "user", "content": "hello"}], "max_new_tokens": 2}
     answer = api.post("/inference", json=body, headers=workspace.headers(Role.VIEWER)).json()
@@ -84,7 +86,10 @@ def test_no_answer_tells_where_files_lie(
 ) -> None:
     made = import_adapter(api, workspace.headers(), adapter_zip).json()
     texts = [api.get(f"/adapters/{made['id']}", headers=workspace.headers()).text]
-    texts += [api.get(path, headers=workspace.headers()).text for path in ("/adapters", "/datasets", "/training/jobs")]
+    texts += [
+        api.get(path, headers=workspace.headers()).text
+        for path in ("/adapters", "/datasets", "/training/jobs")
+    ]
     assert not any(str(console.settings.home) in text for text in texts)
 
 
@@ -92,7 +97,9 @@ def test_a_federation_is_saved_listed_and_asked(api: TestClient, workspace: Any,
     import_adapter(api, workspace.headers(), adapter_zip)
     spec = {"terms": [{"adapter": "random", "weight": 0.5}]}
     saved = api.post(
-        "/composition/federations", json={"name": "Half", "spec": spec}, headers=workspace.headers(Role.TRAINER)
+        "/composition/federations",
+        json={"name": "Half", "spec": spec},
+        headers=workspace.headers(Role.TRAINER),
     )
     assert saved.status_code == 201, saved.text
     listed = api.get("/composition/federations", headers=workspace.headers(Role.VIEWER)).json()["items"]
@@ -119,7 +126,12 @@ def test_a_training_file_is_imported_and_a_job_submitted_watched_and_cancelled(
     assert made.json()["rows"] == 22
     assert [d["name"] for d in api.get("/datasets", headers=headers).json()["items"]] == ["numbers"]
 
-    body = {"name": "numbers", "adapter_type": "task", "dataset": "numbers", "choices": {"epochs": 1, "rank": 2}}
+    body = {
+        "name": "numbers",
+        "adapter_type": "task",
+        "dataset": "numbers",
+        "choices": {"epochs": 1, "rank": 2},
+    }
     job = api.post("/training/jobs", json=body, headers=headers)
     assert job.status_code == 202, job.text
     assert (job.json()["state"], job.json()["spec"]["lora"]["rank"]) == ("queued", 2)
@@ -155,7 +167,9 @@ def test_registration_needs_an_administrator_and_gives_a_workspace_that_can_be_u
 ) -> None:
     body = {"name": "North Stores", "admin_email": "ops@north.example"}
     assert api.post("/tenants/register", json=body).status_code == 401
-    assert api.post("/tenants/register", json=body, headers=workspace.headers(Role.TRAINER)).status_code == 403
+    assert (
+        api.post("/tenants/register", json=body, headers=workspace.headers(Role.TRAINER)).status_code == 403
+    )
     made = api.post("/tenants/register", json=body, headers=workspace.headers())
     assert made.status_code == 201, made.text
     headers = {"authorization": f"Bearer {made.json()['api_key']}"}
@@ -178,10 +192,28 @@ def test_registration_is_open_where_the_settings_say_so(console: Console) -> Non
         ("GET", "/nowhere", {}, 404, "not_found"),
         ("PUT", "/adapters", {}, 405, "wrong_method"),
         ("POST", "/inference", {"json": {"messages": []}}, 422, "invalid_input"),
-        ("POST", "/inference", {"content": b"{", "headers": {"content-type": "application/json"}}, 422, "invalid_input"),
-        ("POST", "/inference", {"content": b"\xff\xfe", "headers": {"content-type": "application/json"}}, 422, ""),
+        (
+            "POST",
+            "/inference",
+            {"content": b"{", "headers": {"content-type": "application/json"}},
+            422,
+            "invalid_input",
+        ),
+        (
+            "POST",
+            "/inference",
+            {"content": b"\xff\xfe", "headers": {"content-type": "application/json"}},
+            422,
+            "",
+        ),
         ("GET", "/training/jobs?limit=0", {}, 422, "invalid_input"),
-        ("POST", "/training/jobs", {"json": {"name": "x", "adapter_type": "task", "dataset": "no"}}, 404, "not_found"),
+        (
+            "POST",
+            "/training/jobs",
+            {"json": {"name": "x", "adapter_type": "task", "dataset": "no"}},
+            404,
+            "not_found",
+        ),
         ("POST", "/inference", {"content": b" " * (3 << 20)}, 413, "too_large"),
     ],
 )
@@ -243,7 +275,11 @@ def test_the_tenant_comes_from_the_key_alone(
     api: TestClient, workspace: Any, other_workspace: Any, adapter_zip: bytes
 ) -> None:
     import_adapter(api, other_workspace.headers(), adapter_zip)
-    forged = {**workspace.headers(), "x-tenant-id": other_workspace.tenant.id, "x-tenant": other_workspace.tenant.slug}
+    forged = {
+        **workspace.headers(),
+        "x-tenant-id": other_workspace.tenant.id,
+        "x-tenant": other_workspace.tenant.slug,
+    }
     assert api.get("/adapters", headers=forged).json() == {"items": []}
 
 
@@ -252,7 +288,9 @@ def test_what_another_workspace_has_is_not_there(
 ) -> None:
     theirs = other_workspace.headers()
     adapter = import_adapter(api, theirs, adapter_zip).json()["id"]
-    api.post("/datasets", headers=theirs, files={"file": ("t.jsonl", training_file)}, data={"name": "numbers"})
+    api.post(
+        "/datasets", headers=theirs, files={"file": ("t.jsonl", training_file)}, data={"name": "numbers"}
+    )
     body = {"name": "numbers", "adapter_type": "task", "dataset": "numbers", "choices": {"epochs": 1}}
     job = api.post("/training/jobs", json=body, headers=theirs).json()["id"]
     spec = {"name": "Both", "spec": {"terms": [{"adapter": adapter}]}}
@@ -300,7 +338,9 @@ def test_the_same_name_in_two_workspaces_means_two_adapters(
         assert [a["id"] for a in answer["adapters"]] == [adapter["id"]]
 
 
-def test_a_revoked_or_expired_key_opens_nothing_at_once(api: TestClient, workspace: Any, console: Console) -> None:
+def test_a_revoked_or_expired_key_opens_nothing_at_once(
+    api: TestClient, workspace: Any, console: Console
+) -> None:
     now = utc_now()
     with console.database.transaction() as s:
         soon = tenants.create_api_key(
@@ -396,7 +436,9 @@ def test_every_change_is_in_the_audit_log(
     headers = workspace.headers(Role.TRAINER)
     adapter = import_adapter(api, headers, adapter_zip).json()
     api.get(f"/adapters/{adapter['id']}/export", headers=headers)
-    api.post("/datasets", headers=headers, files={"file": ("t.jsonl", training_file)}, data={"name": "numbers"})
+    api.post(
+        "/datasets", headers=headers, files={"file": ("t.jsonl", training_file)}, data={"name": "numbers"}
+    )
     body = {"name": "numbers", "adapter_type": "task", "dataset": "numbers", "choices": {"epochs": 1}}
     job = api.post("/training/jobs", json=body, headers=headers).json()
     api.delete(f"/training/jobs/{job['id']}", headers=headers)

@@ -22,7 +22,9 @@ MODEL = "base"
 @pytest.fixture(scope="module")
 def address(console: Console) -> Iterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(build_api(console), log_config=None, access_log=False, lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(build_api(console), log_config=None, access_log=False, lifespan="on")
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     while not server.started:
@@ -98,9 +100,7 @@ def test_parts_of_text_system_turns_and_stops_are_understood(client: openai.Open
     assert answers[0].usage == answers[1].usage
 
 
-def test_errors_are_those_that_the_client_knows(
-    client: openai.OpenAI, address: str, workspace: Any
-) -> None:
+def test_errors_are_those_that_the_client_knows(client: openai.OpenAI, address: str, workspace: Any) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         ask(client, model="nothing")
     assert unknown.value.code == "model_not_found"
