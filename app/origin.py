@@ -1,15 +1,12 @@
 """Where a browser's request comes from, and whether it addressed this console by a name of its own."""
 
 import re
-import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Nothing may stand between a bracketed address and its port: «[::1].elsewhere» is no name of ours.
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+)(:\d{1,5})?")
 
 
 def host_name(host: str | None) -> str | None:
