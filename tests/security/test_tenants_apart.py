@@ -1,0 +1,290 @@
+"""Rows 1 to 5 and 9: who may do what, and nobody sees what another workspace has."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from streamlit.runtime import Runtime
+
+from app.asgi import build_app
+from app.bootstrap import Console, shared_console
+from core.tenants.records import Role
+
+Workspace = Any
+SAY = [{"role": "user", "content": "hello"}]
+EXAMPLE = b'{"prompt": "a", "completion": "b"}\n'
+
+# The least role that a route needs, written down a second time: a change of the policies has to be meant.
+LEAST_ROLE = {
+    ("get", "/health"): None,
+    ("get", "/ready"): None,
+    ("post", "/inference"): Role.VIEWER,
+    ("get", "/v1/models"): Role.VIEWER,
+    ("post", "/v1/chat/completions"): Role.VIEWER,
+    ("get", "/adapters"): Role.VIEWER,
+    ("post", "/adapters"): Role.TRAINER,
+    ("get", "/adapters/{adapter_id}"): Role.VIEWER,
+    ("get", "/adapters/{adapter_id}/export"): Role.VIEWER,
+    ("get", "/datasets"): Role.VIEWER,
+    ("post", "/datasets"): Role.TRAINER,
+    ("get", "/composition/federations"): Role.VIEWER,
+    ("post", "/composition/federations"): Role.TRAINER,
+    ("get", "/training/jobs"): Role.VIEWER,
+    ("post", "/training/jobs"): Role.TRAINER,
+    ("get", "/training/jobs/{job_id}"): Role.VIEWER,
+    ("delete", "/training/jobs/{job_id}"): Role.TRAINER,
+    ("get", "/training/jobs/{job_id}/points"): Role.VIEWER,
+    ("post", "/tenants/register"): Role.ADMIN,
+}
+
+
+def training_body(dataset: str) -> dict[str, Any]:
+    choices = {"epochs": 1, "rank": 2, "max_length": 64}
+    return {"name": "gamma", "adapter_type": "task", "dataset": dataset, "choices": choices}
+
+
+def terms(adapter: str) -> dict[str, Any]:
+    return {"terms": [{"adapter": adapter}]}
+
+
+# Where a body may name a thing: route → function from the name to what is sent.
+NAMED_IN_BODY: dict[tuple[str, str], list[Callable[[str], dict[str, Any]]]] = {
+    ("post", "/inference"): [
+        lambda name: {"model": name, "messages": SAY, "max_new_tokens": 1},
+        lambda name: {"composition": terms(name), "messages": SAY, "max_new_tokens": 1},
+    ],
+    ("post", "/v1/chat/completions"): [
+        lambda name: {"model": name, "messages": SAY, "max_tokens": 1},
+        lambda name: {"model": name, "messages": SAY, "max_tokens": 1, "stream": True},
+    ],
+    ("post", "/composition/federations"): [lambda name: {"name": "stolen", "spec": terms(name)}],
+    ("post", "/training/jobs"): [training_body],
+}
+LISTS = {"/adapters", "/datasets", "/composition/federations", "/training/jobs"}
+NAMES_NOTHING = {"/health", "/ready", "/v1/models", "/tenants/register"} | LISTS
+
+
+def operations(api: TestClient) -> Iterator[tuple[str, str]]:
+    for path, methods in api.get("/openapi.json").json()["paths"].items():
+        yield from ((method, path) for method in methods)
+
+
+def rows_of(console: Console, tenant_id: str) -> dict[str, list[Any]]:
+    """Every row of a workspace, but for the moments at which its keys were last used."""
+    connection = sqlite3.connect(console.settings.home / "rmn.sqlite")
+    connection.row_factory = sqlite3.Row
+    found = {}
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for name in names:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+        if "tenant_id" in columns:
+            rows = connection.execute(f"SELECT * FROM {name} WHERE tenant_id = ?", (tenant_id,))
+            found[name] = [{k: row[k] for k in row.keys() if k != "last_used_at"} for row in rows]
+    connection.close()
+    return found
+
+
+def anonymous(text: str, *words: str) -> str:
+    """A told error, without the names in it and without its request id."""
+    for word in words:
+        text = text.replace(word, "·")
+    told = json.loads(text)["error"]
+    told.pop("request_id")
+    return json.dumps(told)
+
+
+def test_row_01_no_address_of_the_console_answers_a_stranger(console: Console) -> None:
+    before, Runtime._instance = Runtime._instance, None  # Streamlit makes one per process
+    client = TestClient(build_app(console), base_url="http://127.0.0.1", follow_redirects=False)
+    streamlits_own = [
+        "/",
+        "/index.html",
+        "/overview",
+        "/static/js/index.js",
+        "/media/x.png",
+        "/component/a/b.js",
+        "/app/static/x",
+        "/_stcore/host-config",
+        "/_stcore/allowed-message-origins",
+        "/_stcore/metrics",
+        "/_stcore/upload_file/a/b",
+        "/_stcore/stream",
+        "/_stcore/bidi-components/x",
+        "/script-health-check",
+        "/%2e%2e/rmn.sqlite",
+        "//sign-in",
+        "/sign-in/../overview",
+        "/sign-in/other",
+        "/api/adapters",
+        "/api/../overview",
+    ]
+    try:
+        for path in streamlits_own:
+            for accept in ("*/*", "text/html"):
+                answer = client.get(path, headers={"accept": accept})
+                assert answer.status_code in (303, 401), (path, answer.status_code)
+        assert client.put("/_stcore/upload_file/a/b", content=b"x").status_code == 403
+        assert client.get("/sign-in").status_code == 200
+    finally:
+        shared_console.set(None)
+        Runtime._instance = before
+
+
+def test_row_01_every_operation_of_the_api_is_in_the_matrices_below(api: TestClient) -> None:
+    known = set(operations(api))
+    assert known == set(LEAST_ROLE)
+    unnamed = {op for op in known if "{" not in op[1] and op not in NAMED_IN_BODY}
+    assert {path for _, path in unnamed} <= NAMES_NOTHING
+
+
+def test_row_02_another_tenant_is_invisible(
+    api: TestClient, console: Console, ours: Workspace, theirs: Workspace
+) -> None:
+    before = rows_of(console, ours.tenant_id)
+    asked = 0
+
+    def refused(method: str, path: str, thing: str, **more: Any) -> str:
+        answer = api.request(method, path, headers=theirs.headers(), **more)
+        assert answer.status_code == 404, (method, path, thing, answer.text)
+        return anonymous(answer.text, thing)
+
+    for method, path in operations(api):
+        if "{" in path:
+            parameter = path[path.index("{") : path.index("}") + 1]
+            nobodys = refused(method, path.replace(parameter, "nobody"), "nobody")
+            for thing in ours.things.values():
+                assert refused(method, path.replace(parameter, thing), thing) == nobodys
+                asked += 1
+    for (method, path), bodies in NAMED_IN_BODY.items():
+        for body in bodies:
+            nobodys = refused(method, path, "nobody", json=body("nobody"))
+            for thing in [*ours.things.values(), f"{ours.slug}/alpha"]:
+                assert refused(method, path, thing, json=body(thing)) == nobodys
+                asked += 1
+    assert asked >= 80
+    assert rows_of(console, ours.tenant_id) == before
+
+
+def test_row_02_lists_and_exports_hold_ones_own_things_alone(
+    api: TestClient, ours: Workspace, theirs: Workspace
+) -> None:
+    for path in LISTS:
+        (own,) = api.get(path, headers=theirs.headers()).json()["items"]
+        assert own["id"] in theirs.things.values()
+        filters = {"include_archived": "true", "limit": "1000", "tenant_id": ours.tenant_id}
+        assert api.get(path, headers=theirs.headers(), params=filters).json()["items"] == [own]
+    models = api.get("/v1/models", headers=theirs.headers())
+    assert {model["id"] for model in models.json()["data"]} >= {"alpha", "pair"}
+    texts = [models.text] + [api.get(path, headers=theirs.headers()).text for path in sorted(LISTS)]
+    packages = {}
+    for who in (ours, theirs):
+        place = f"/adapters/{who.things['adapter']}"
+        texts.append(api.get(place, headers=who.headers()).text if who is theirs else "")
+        packages[who.tenant_id] = api.get(f"{place}/export", headers=who.headers()).content
+    assert packages[ours.tenant_id] != packages[theirs.tenant_id]
+    for thing in ours.things.values():
+        assert not any(thing in text for text in texts)
+        assert thing.encode() not in packages[theirs.tenant_id]
+
+
+def test_row_02_a_dataset_with_the_same_content_belongs_to_each_alone(
+    api: TestClient, ours: Workspace, theirs: Workspace
+) -> None:
+    content = EXAMPLE * 25
+    ids = []
+    for who in (ours, theirs):
+        made = api.post("/datasets", headers=who.headers(), files={"file": content}, data={"name": "shared"})
+        assert made.status_code == 201, made.text
+        ids.append(made.json()["id"])
+    assert ids[0] != ids[1]
+    stolen = api.post("/training/jobs", json=training_body(ids[0]), headers=theirs.headers())
+    assert stolen.status_code == 404
+
+
+def test_row_03_the_same_name_in_two_workspaces_never_gives_the_others_answer(
+    api: TestClient, ours: Workspace, theirs: Workspace
+) -> None:
+    def ask(who: Workspace, model: str, number: int) -> tuple[str, str]:
+        body = {"model": model, "messages": [{"role": "user", "content": f"say {number}"}], "max_new_tokens": 8}
+        answer = api.post("/inference", json=body, headers=who.headers(Role.VIEWER))
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert [used["id"] for used in told["adapters"]] == [who.things["adapter"]]
+        return told["text"], told["composition_key"]
+
+    asked = [(who, model, n) for n in range(6) for who in (ours, theirs) for model in ("alpha", "pair")]
+    alone = [ask(*each) for each in asked]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda each: ask(*each), asked * 3))
+    assert together == alone * 3
+    keys = {who.tenant_id: {key for (w, *_), (_, key) in zip(asked, alone, strict=True) if w is who} for who in (ours, theirs)}
+    assert not keys[ours.tenant_id] & keys[theirs.tenant_id]
+    assert {text for text, _ in alone[0::4]} != {text for text, _ in alone[2::4]}
+
+
+def test_row_04_a_forged_tenant_header_changes_nothing(
+    api: TestClient, ours: Workspace, theirs: Workspace
+) -> None:
+    names = ("x-tenant-id", "x-tenant", "x-forwarded-user", "remote-user", "x-user-id", "x-role")
+    for name, value in zip(names, (ours.tenant_id, ours.slug, "admin@x", "admin", ours.users[Role.ADMIN], "admin")):
+        forged = {**theirs.headers(Role.VIEWER), name: value}
+        (seen,) = api.get("/adapters", headers=forged).json()["items"]
+        assert seen["id"] == theirs.things["adapter"]
+        place = f"/adapters/{ours.things['adapter']}"
+        assert api.get(place, headers=forged).status_code == 404
+        assert api.get(place, headers={name: value}).status_code == 401
+        assert api.delete(f"/training/jobs/{theirs.things['job']}", headers=forged).status_code == 403
+    in_body = {"model": "alpha", "messages": SAY, "max_new_tokens": 1, "tenant_id": ours.tenant_id}
+    assert api.post("/inference", json=in_body, headers=theirs.headers()).status_code == 422
+
+
+def test_row_05_a_request_id_that_many_clients_share_is_nobodys(api: TestClient, ours: Workspace) -> None:
+    headers = {**ours.headers(), "x-request-id": "req_same", "idempotency-key": "same"}
+
+    def ask(number: int) -> tuple[str, str, str]:
+        body = {"model": "alpha", "messages": [{"role": "user", "content": f"say {number}"}], "max_new_tokens": 4}
+        answer = api.post("/inference", json=body, headers=headers)
+        return answer.headers["x-request-id"], answer.json()["request_id"], answer.json()["text"]
+
+    alone = [ask(number)[2] for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(ask, [*range(8)] * 2))
+    assert [text for *_, text in seen] == alone * 2
+    ids = [each for pair in seen for each in pair[:2]]
+    assert "req_same" not in ids
+    assert len({first for first, *_ in seen}) == len({second for _, second, _ in seen}) == 16
+
+
+def test_row_09_the_api_decides_by_role_on_every_route(api: TestClient, ours: Workspace) -> None:
+    order = list(Role)
+    for method, path in operations(api):
+        least = LEAST_ROLE[method, path]
+        place = path.replace("{adapter_id}", "adp_none").replace("{job_id}", "job_none")
+        for role in Role:
+            answer = api.request(method, place, headers=ours.headers(role))
+            allowed = least is None or order.index(role) >= order.index(least)
+            assert (answer.status_code == 403) is not allowed, (method, path, role, answer.text)
+            assert answer.status_code != 401
+
+
+def test_row_09_a_role_that_was_taken_away_counts_for_nothing_from_the_next_request(
+    api: TestClient, console: Console, ours: Workspace
+) -> None:
+    from app.actions import people
+    from core.errors import PermissionDeniedError
+
+    people.revoke_key(console, ours.principal(), ours.key_ids[Role.TRAINER])
+    assert api.get("/adapters", headers=ours.headers(Role.TRAINER)).status_code == 401
+    for attempt in (
+        lambda: people.change_role(console, ours.principal(Role.TRAINER), ours.users[Role.TRAINER], Role.ADMIN),
+        lambda: people.create_key(console, ours.principal(Role.TRAINER), name="mine", role=Role.ADMIN),
+        lambda: people.make_sign_in_link(console, ours.principal(Role.REVIEWER), ours.users[Role.ADMIN]),
+        lambda: people.set_password(console, ours.principal(Role.TRAINER), ours.users[Role.ADMIN], "x" * 20),
+        lambda: people.list_users(console, ours.principal(Role.TRAINER)),
+    ):
+        with pytest.raises(PermissionDeniedError):
+            attempt()
