@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.training.tokenizer import Message, encode_chats, train_tokenizer
+
+CHATS_AT_ONCE = 16
 
 Documents = Callable[[int], Iterator[Sequence[Message]]]
 
@@ -39,18 +42,18 @@ class PretrainRecipe:
     context: int = 1024
     row_tokens: int = 256
     rows_per_step: int = 16
-    documents_per_step: int = 96
-    tokenizer_start: int = 50_000
+    documents_per_step: int = 160
+    tokenizer_start: int = 60_000
     tokenizer_documents: int = 20_000
-    steps: int = 4000
+    steps: int = 3600
     warmup_steps: int = 100
     plateau_steps: int = 800
-    settle_share: float = 0.5
+    settle_share: float = 1.0
     short_weight: float = 0.5
-    muon_rate: float = 0.02
+    muon_rate: float = 0.01
     muon_momentum: float = 0.95
     adam_rate: float = 0.004
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     seed: int = 7
     compile: bool = True
     checkpoint_every: int = 200
@@ -170,14 +173,19 @@ def pack_step(
     documents: Iterator[Sequence[Message]], tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe
 ) -> _Batch:
     """Pack the documents of one step into rows; documents never see one another."""
-    chats = [chat for chat, _ in zip(documents, range(recipe.documents_per_step), strict=False)]
     rows: list[list[tuple[list[int], list[bool]]]] = [[] for _ in range(recipe.rows_per_step)]
     room = [recipe.row_tokens] * recipe.rows_per_step
-    for ids, answers in encode_chats(tokenizer, chats):
-        fitting = next((row for row, free in enumerate(room) if free >= len(ids)), None)
-        if fitting is not None:
-            rows[fitting].append((ids, answers))
-            room[fitting] -= len(ids)
+    stream = islice(documents, recipe.documents_per_step)
+    while chats := list(islice(stream, CHATS_AT_ONCE)):
+        placed = 0
+        for ids, answers in encode_chats(tokenizer, chats):
+            fitting = next((row for row, free in enumerate(room) if free >= len(ids)), None)
+            if fitting is not None:
+                rows[fitting].append((ids, answers))
+                room[fitting] -= len(ids)
+                placed += 1
+        if not placed:
+            break
     shape = (recipe.rows_per_step, recipe.row_tokens)
     batch = _Batch(
         torch.full(shape, tokenizer.pad_token_id or 0),
@@ -255,10 +263,7 @@ def _tokenizer(
         loaded = PreTrainedTokenizerFast.from_pretrained(work_dir)
         assert isinstance(loaded, PreTrainedTokenizerFast)
         return loaded
-    sample = (
-        chat
-        for chat, _ in zip(documents(recipe.tokenizer_start), range(recipe.tokenizer_documents), strict=False)
-    )
+    sample = islice(documents(recipe.tokenizer_start), recipe.tokenizer_documents)
     return train_tokenizer(sample, recipe.vocabulary_size)
 
 
