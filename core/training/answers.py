@@ -1,30 +1,70 @@
-"""Greedy answers of a model to many prompts, fast enough for two CPU cores.
+"""Greedy answers of a model to many rows whose expected answer is known, fast enough for two CPU cores.
 
-A model is asked about rows whose expected answer is known. One pass over prompt and expected answer tells how far
-the model, left alone, would write just that: as long as its most probable next token is the expected one. Only
-from the first other token on is anything generated. This is speculative decoding (Leviathan et al. 2023) with
-the expected answer as the draft: the answers are those of plain greedy decoding, a good adapter's come many times
-faster. The draft never changes an answer, only who computes it.
+The expected answer, and what the prompt says, are drafts: tokens that the model may well write next. It reads several
+of them in one pass and keeps those that it would have written itself, up to its own first other token; from there it
+goes on with the next draft that fits. This is speculative decoding (Leviathan et al. 2023; drafts by look-up: Saxena
+2023) and writes the very tokens of plain greedy decoding. A draft never changes an answer, only how fast it is
+there: a good adapter needs one pass for a whole row.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from core.datasets.records import Example
 from core.training.prompts import answer_turns, prompt_turns
 
-IGNORED = -100
+# Tokens of all rows that one pass reads: more are slower to read than they save on a CPU.
+PASS_TOKENS = 192
+LONGEST_DRAFT = 16
+REPACK_HOLES = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """One held-out row as tokens: the prompt, and the expected answer up to and with its end."""
 
     prompt: list[int]
-    draft: list[int]
+    expected: list[int]
+
+
+@dataclass(slots=True)
+class Row:
+    """A row that is being answered. The last token of `answer` has not been read by the model yet."""
+
+    number: int
+    question: Question
+    room: int
+    ends: frozenset[int]
+    answer: list[int] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer has its end, or no room is left."""
+        return len(self.answer) >= self.room or (bool(self.answer) and self.answer[-1] in self.ends)
+
+    def take(self, draft: Sequence[int], chosen: Sequence[int]) -> int:
+        """Keep the draft as far as the model chose the same, then its own token. Returns how much was kept."""
+        for kept, token in enumerate(chosen):
+            self.answer.append(token)
+            if self.done or kept >= len(draft) or token != draft[kept]:
+                return kept
+        return len(draft)
+
+    def draft(self, most: int) -> list[int]:
+        """Tokens that may come next: what follows the last two tokens in the expected answer, or in the prompt."""
+        most = min(most, self.room - len(self.answer) - 1)
+        if most <= 0:
+            return []
+        for source in (self.question.expected, self.question.prompt):
+            for length in (2, 1) if source is self.question.expected else (2,):
+                place = _nearest(source, self.answer[-length:], len(self.answer))
+                if place is not None:
+                    return source[place : place + most]
+        return []
 
 
 def questions(tokenizer: Any, examples: Sequence[Example]) -> list[Question]:
@@ -34,8 +74,7 @@ def questions(tokenizer: Any, examples: Sequence[Example]) -> list[Question]:
         turns = prompt_turns(example)
         prompt = _ids(tokenizer, turns, add_generation_prompt=True)
         whole = _ids(tokenizer, [*turns, *answer_turns(example)], add_generation_prompt=False)
-        same = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
-        asked.append(Question(prompt, whole[same:] if same == len(prompt) else []))
+        asked.append(Question(prompt, whole[len(prompt) :] if whole[: len(prompt)] == prompt else []))
     return asked
 
 
@@ -45,94 +84,150 @@ def greedy_answers(
     tokenizer: Any,
     asked: Sequence[Question],
     *,
+    ends: frozenset[int],
     max_new_tokens: int,
     batch_rows: int,
     alive: Callable[[int], None],
 ) -> list[str]:
     """The text that `model` writes to each question, turn markers left out.
 
-    `alive(rows answered)` is called after each batch; what it raises ends the work. Rows of a batch have similar
-    lengths, so little is padded.
+    `alive(rows answered)` is called often; what it raises ends the work. Rows of a batch have similar lengths, so
+    little is padded.
     """
-    ends = _end_tokens(model, tokenizer)
-    answers: list[list[int]] = [[] for _ in asked]
-    order = sorted(range(len(asked)), key=lambda i: len(asked[i].prompt) + len(asked[i].draft))
-    open_rows: list[int] = []
-    done = 0
-    for rows in _batches(order, batch_rows):
-        for row, accepted in zip(rows, _accept(model, [asked[i] for i in rows], ends), strict=True):
-            answers[row] = accepted[:max_new_tokens]
-            if not (set(accepted) & ends) and len(accepted) < max_new_tokens:
-                open_rows.append(row)
-        done += len(rows)
-        alive(done - len(open_rows))
-    open_rows.sort(key=lambda i: (len(asked[i].draft) - len(answers[i]), len(asked[i].prompt)))
-    for rows in _batches(open_rows, batch_rows):
-        prefixes = [asked[i].prompt + answers[i] for i in rows]
-        room = max(max_new_tokens - len(answers[i]) for i in rows)
-        for row, more in zip(rows, _continue(model, tokenizer, prefixes, room), strict=True):
-            answers[row] = (answers[row] + more)[:max_new_tokens]
-        done += len(rows)
-        alive(done - len(open_rows))
-    return [_text(tokenizer, ids, ends) for ids in answers]
+    order = sorted(range(len(asked)), key=lambda i: len(asked[i].prompt) + len(asked[i].expected))
+    rows = [Row(i, asked[i], max_new_tokens, ends) for i in order]
+    write = _write_batch if _reads_all_slots(model, asked, max_new_tokens) else _write_plainly
+    for start in range(0, len(rows), batch_rows):
+        batch = rows[start : start + batch_rows]
+        for left in write(model, batch):
+            alive(start + len(batch) - left)
+    answers = {row.number: row.answer for row in rows}
+    return [_text(tokenizer, answers[i], ends) for i in range(len(asked))]
 
 
-def _accept(model: Any, rows: Sequence[Question], ends: set[int]) -> list[list[int]]:
-    """Per row: the draft as far as the model agrees, then the model's own next token."""
-    width = max(len(q.prompt) + len(q.draft) for q in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    for row, q in enumerate(rows):
-        tokens = q.prompt + q.draft
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        mask[row, : len(tokens)] = 1
-    device = model.device
-    logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
-    accepted = []
-    for row, q in enumerate(rows):
-        start = len(q.prompt) - 1
-        choice = logits[row, start : start + len(q.draft) + 1].argmax(-1).tolist()
-        agreed = 0
-        while agreed < len(q.draft) and choice[agreed] == q.draft[agreed] and q.draft[agreed] not in ends:
-            agreed += 1
-        accepted.append(choice[: agreed + 1])
-    return accepted
+def _write_batch(model: Any, rows: Sequence[Row]) -> Iterator[int]:
+    """Answer all rows; after each pass says how many are not done yet."""
+    cache, mask = _read_prompts(model, rows)
+    open_rows = [row for row in rows if not row.done]
+    keep = [i for i, row in enumerate(rows) if not row.done]
+    while open_rows:
+        yield len(open_rows)
+        if len(keep) < mask.shape[0] or mask.shape[1] - int(mask.sum(1).max()) >= REPACK_HOLES:
+            cache, mask = _repack(cache, mask, keep)
+        mask = _one_pass(model, open_rows, cache, mask)
+        keep = [i for i, row in enumerate(open_rows) if not row.done]
+        open_rows = [open_rows[i] for i in keep]
+    yield 0
 
 
-def _continue(model: Any, tokenizer: Any, prefixes: Sequence[list[int]], room: int) -> list[list[int]]:
-    """What the model writes after each prefix, at most `room` tokens, the end included."""
-    width = max(map(len, prefixes))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    ids = torch.full((len(prefixes), width), pad, dtype=torch.long)
-    mask = torch.zeros(len(prefixes), width, dtype=torch.long)
-    for row, tokens in enumerate(prefixes):
-        ids[row, width - len(tokens) :] = torch.tensor(tokens)
-        mask[row, width - len(tokens) :] = 1
+def _read_prompts(model: Any, rows: Sequence[Row]) -> tuple[DynamicCache, torch.Tensor]:
+    """Read prompts with the whole expected answers as drafts. Gives the keys and values, and which slots hold."""
+    whole = [row.question.prompt + row.question.expected for row in rows]
+    width, shortest = max(map(len, whole)), min(len(row.question.prompt) for row in rows)
+    ids, mask = _padded(whole, width)
+    cache = DynamicCache()
+    logits = model(
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=width - shortest + 1,
+    ).logits
+    chosen = logits.argmax(-1).tolist()
+    for i, row in enumerate(rows):
+        start = len(row.question.prompt) - shortest
+        kept = row.take(row.question.expected, chosen[i][start : start + len(row.question.expected) + 1])
+        mask[i, len(row.question.prompt) + kept :] = 0
+    return cache, mask
+
+
+def _one_pass(model: Any, rows: Sequence[Row], cache: DynamicCache, mask: torch.Tensor) -> torch.Tensor:
+    """Read each row's last token and a draft; keep what the model agrees to. Gives the mask of all slots."""
+    most = min(LONGEST_DRAFT, PASS_TOKENS // len(rows) - 1)
+    drafts = [row.draft(most) for row in rows]
+    given = [[row.answer[-1], *draft] for row, draft in zip(rows, drafts, strict=True)]
+    width = max(map(len, given))
+    ids, new = _padded(given, width)
+    begin = torch.tensor([len(row.question.prompt) + len(row.answer) - 1 for row in rows])
+    logits = model(
+        input_ids=ids.to(model.device),
+        attention_mask=torch.cat([mask, new], 1).to(model.device),
+        position_ids=(begin[:, None] + torch.arange(width)).to(model.device),
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    chosen = logits.argmax(-1).tolist()
+    for i, (row, draft) in enumerate(zip(rows, drafts, strict=True)):
+        kept = row.take(draft, chosen[i][: len(draft) + 1])
+        new[i, 1 + kept :] = 0
+    return torch.cat([mask, new], 1)
+
+
+def _repack(
+    cache: DynamicCache, mask: torch.Tensor, keep: Sequence[int]
+) -> tuple[DynamicCache, torch.Tensor]:
+    """Drop the rows that are done, and the slots that hold nothing in any row. The order of slots stays."""
+    mask = mask[list(keep)]
+    slots = torch.argsort(1 - mask, dim=1, stable=True)[:, : int(mask.sum(1).max())]
+    packed = []
+    for layer in cache.layers:
+        device = layer.keys.device
+        rows = torch.tensor(list(keep), device=device)
+        heads, size = layer.keys.shape[1], layer.keys.shape[3]
+        index = slots.to(device)[:, None, :, None].expand(-1, heads, -1, size)
+        packed.append((layer.keys[rows].gather(2, index), layer.values[rows].gather(2, index)))
+    return DynamicCache(packed), mask.gather(1, slots)
+
+
+def _write_plainly(model: Any, rows: Sequence[Row]) -> Iterator[int]:
+    """Token by token, for bases whose attention looks back at a window of slots only."""
+    prompts = [row.question.prompt for row in rows]
+    width = max(map(len, prompts))
+    ids, mask = _padded(prompts, width, left=True)
     made = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
-        max_new_tokens=room,
+        max_new_tokens=rows[0].room,
         do_sample=False,
         num_beams=1,
-        pad_token_id=pad,
+        eos_token_id=sorted(rows[0].ends) or None,
+        pad_token_id=min(rows[0].ends, default=0),
         use_cache=True,
     )
-    return [list(row) for row in made[:, width:].tolist()]
+    for row, tokens in zip(rows, made[:, width:].tolist(), strict=True):
+        row.take(tokens, tokens)
+    yield 0
 
 
-def _text(tokenizer: Any, ids: Sequence[int], ends: set[int]) -> str:
-    kept: list[int] = []
-    for token in ids:
-        if token in ends:
-            break
-        kept.append(token)
+def _reads_all_slots(model: Any, asked: Sequence[Question], max_new_tokens: int) -> bool:
+    window = getattr(model.config, "sliding_window", None)
+    longest = max((len(q.prompt) + max(len(q.expected), max_new_tokens) for q in asked), default=0)
+    return window is None or longest + REPACK_HOLES + LONGEST_DRAFT < window
+
+
+def _padded(
+    rows: Sequence[Sequence[int]], width: int, *, left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, (rows, width); padding is token 0 and never looked at."""
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, tokens in enumerate(rows):
+        place = slice(width - len(tokens), width) if left else slice(0, len(tokens))
+        ids[i, place] = torch.tensor(tokens, dtype=torch.long)
+        mask[i, place] = 1
+    return ids, mask
+
+
+def _nearest(source: Sequence[int], tail: Sequence[int], near: int) -> int | None:
+    """The place after `tail` in `source` that is nearest to `near`, or None."""
+    size = len(tail)
+    places = [i + size for i in range(len(source) - size) if list(source[i : i + size]) == list(tail)]
+    return min(places, key=lambda place: abs(place - near)) if places else None
+
+
+def _text(tokenizer: Any, ids: Sequence[int], ends: frozenset[int]) -> str:
+    kept = ids[:-1] if ids and ids[-1] in ends else ids
     return str(tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    found = model.generation_config.eos_token_id
-    ends = set(found) if isinstance(found, list) else {found}
-    return {token for token in ends | {tokenizer.eos_token_id} if token is not None}
 
 
 def _ids(tokenizer: Any, turns: Sequence[dict[str, str]], *, add_generation_prompt: bool) -> list[int]:
@@ -140,7 +235,3 @@ def _ids(tokenizer: Any, turns: Sequence[dict[str, str]], *, add_generation_prom
         list(turns), add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
     )
     return list(made)
-
-
-def _batches(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [rows[i : i + size] for i in range(0, len(rows), size)]

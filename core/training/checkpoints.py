@@ -13,10 +13,10 @@ the whole or nothing. Leftovers of such a moment end in `.part` and are swept aw
 
 import json
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from core.storage.files import write_atomically
@@ -68,7 +68,7 @@ class RunFolder:
         """Sweep leftovers; if the folder belongs to another identity (data, base, spec), start it anew."""
         self.path.mkdir(parents=True, exist_ok=True)
         for leftover in self.path.glob(".*.part"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+            rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         file = self.path / "run.json"
         text = json.dumps(identity, sort_keys=True, indent=1)
         if file.is_file() and file.read_text("utf-8") == text:
@@ -91,4 +91,4 @@ def remove_folder(folder: Path) -> None:
         return
     doomed = folder.with_name(f".{folder.name}.{time.monotonic_ns()}.part")
     folder.rename(doomed)
-    shutil.rmtree(doomed)
+    rmtree(doomed)

@@ -31,13 +31,14 @@ def evaluate_adapter(
     tokenizer: Any,
     rows: Sequence[Example],
     *,
+    ends: frozenset[int],
     dataset_digest: str,
     stage: Callable[[str], None],
     alive: Callable[[float], None],
 ) -> Evaluation:
     """Ask base and adapter of a PEFT `model` about `rows` and compare.
 
-    `stage` is told what happens now, `alive` the share that is done; what it raises ends the evaluation.
+    `ends` are the tokens that end an answer. `stage` is told what happens now, `alive` the share that is done; what it raises ends the evaluation.
     Raises InvalidInputError when there are no rows.
     """
     from core.training.answers import greedy_answers, questions
@@ -51,7 +52,7 @@ def evaluate_adapter(
     started = monotonic()
     model.eval()
     asked = questions(tokenizer, rows)
-    room = int(max(len(q.draft) for q in asked) * MARGIN) + 8
+    room = int(max(len(q.expected) for q in asked) * MARGIN) + 8
     context = getattr(model.config, "max_position_embeddings", None)
     if context:
         room = max(1, min(room, context - max(len(q.prompt) for q in asked)))
@@ -66,6 +67,7 @@ def evaluate_adapter(
                 model,
                 tokenizer,
                 asked,
+                ends=ends,
                 max_new_tokens=room,
                 batch_rows=BATCH_ROWS,
                 alive=lambda done: alive(done / len(asked)),

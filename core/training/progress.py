@@ -77,11 +77,22 @@ class Progress:
 
     def write(self) -> None:
         """Write all that is noted now. Raises as `advance` does."""
+        wanted = self.flush()
+        if not wanted:
+            raise RunCancelledError
+        if self._stop.requested:
+            raise RunInterruptedError
+
+    def flush(self) -> bool:
+        """Write all that is noted, as far as the database can be reached; False when a cancel was asked for.
+
+        Raises ConflictError when a newer attempt owns the job.
+        """
         self._written_at = time.monotonic()
         wanted = True
+        pending: list[JobPoint | None] = [*self._points] or [None]
         try:
             with self._database.transaction() as s:
-                pending: list[JobPoint | None] = [*self._points] or [None]
                 for point in pending:
                     wanted = jobs.report(
                         s,
@@ -94,11 +105,7 @@ class Progress:
                         point=point,
                         now=self._clock(),
                     )
-            self._points = []
         except OperationalError:
-            if self._stop.requested:
-                raise RunInterruptedError from None
-        if not wanted:
-            raise RunCancelledError
-        if self._stop.requested:
-            raise RunInterruptedError
+            return True
+        self._points = []
+        return wanted

@@ -113,6 +113,7 @@ def _train(
     trainer = AdapterTrainer(
         run=folder,
         base_name=base.name,
+        before_checkpoint=progress.flush,
         model=model,
         args=_arguments(spec, folder, len(train), bool(validation), base),
         train_dataset=_table(train),
@@ -225,6 +226,7 @@ def _evaluate(work: Work, base: LoadedBase, model: Any, folder: RunFolder, progr
         model,
         base.tokenizer,
         rows,
+        ends=base.end_tokens,
         dataset_digest=work.dataset.digest,
         stage=progress.enter,
         alive=lambda _share: progress.advance(),

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ SCHEDULE, RANDOM, RANDOM_TENSORS = "schedule.json", "random.json", "random.safet
 
 
 class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
-    """`run` is the folder that takes the checkpoints; `tokens_seen` counts real tokens since the process began."""
+    """`before_checkpoint` writes the readings so far, which a resumed run will not repeat. `run` is the folder that takes the checkpoints; `tokens_seen` counts real tokens since the process began."""
 
-    def __init__(self, *, run: RunFolder, base_name: str, **options: Any) -> None:
-        self.run, self.base_name = run, base_name
+    def __init__(
+        self, *, run: RunFolder, base_name: str, before_checkpoint: Callable[[], object], **options: Any
+    ) -> None:
+        self.run, self.base_name, self.before_checkpoint = run, base_name, before_checkpoint
         self.tokens_seen = 0
         super().__init__(**options)
 
@@ -57,6 +60,7 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         return total / torch.as_tensor(count, device=total.device).clamp(min=1)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.before_checkpoint()
         with staged_directory(self.run.checkpoint(self.state.global_step)) as folder:
             save_adapter(self.model, folder, self.base_name)
             self._save_optimizer_and_scheduler(str(folder))
