@@ -16,7 +16,6 @@ API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same
 KEY_NEEDED = [Security(BEARER), Security(API_KEY)]
 
 _MEANINGS = {
-    400: "The body cannot be read.",
     401: "No API key, or one that is not valid.",
     403: "The key's role does not allow this.",
     404: "No such thing in your workspace.",
@@ -47,5 +46,5 @@ Caller = Annotated[Principal, Depends(_principal)]
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The failures of a route, for the OpenAPI document: the given ones and those that every route has."""
-    every = {400, 401, 403, 408, 413, 422, 429, 503, *statuses}
+    every = {401, 403, 408, 413, 422, 429, 503, *statuses}
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(every)}

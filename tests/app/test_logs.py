@@ -58,7 +58,9 @@ def test_no_secret_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "&x=1" in text
 
 
-def test_an_exception_is_logged_whole_without_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_logged_whole_without_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure_logging(Settings(home=tmp_path))
     secret = new_api_secret()
     try:
