@@ -181,9 +181,15 @@ def _check_pair(site: Site, a: Tensor, b: Tensor, config: dict[str, Any]) -> tup
         )
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     a, b = a.float(), b.float() * scale
-    if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
+    if not (_is_finite(a) and _is_finite(b)):
         raise _refuse(f"At {site.name} it holds values that are not numbers.", "Train the adapter again.")
     return a, b
+
+
+def _is_finite(values: Tensor) -> bool:
+    """True when no value is NaN or infinite. One pass: NaN comes through minimum and maximum."""
+    least, most = torch.aminmax(values)
+    return math.isfinite(least) and math.isfinite(most)
 
 
 def _of_site(pattern: dict[str, Any] | None, name: str, default: Any) -> Any:
