@@ -1,9 +1,10 @@
 """Draw one simulated record: the truth in RMIS words, and the same thing as the retailer writes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from core.demo.retailers import RetailerSpec, Scalar, SourceColumn
@@ -34,22 +35,24 @@ CURRENCIES = ("USD", "EUR", "GBP", "CAD", "AUD", "JPY", "PLN", "SEK", "MXN", "BR
 PAGE_TYPES = ("home", "search", "category", "product", "cart", "checkout")
 
 # The largest count, or money amount in hundredths, that a column shows.
-LARGEST = {
-    "impressions": 99999,
-    "viewable_impressions": 80000,
-    "reach": 50000,
-    "clicks": 2000,
-    "cost": 999999,
-    "attributed_sales": 9999999,
-    "ntb_sales": 2000000,
-    "price": 20000,
-    "promo_price": 15000,
-    "bid": 500,
-    "budget": 5000000,
-    "position": 20,
-    "attributed_units": 300,
-    "attributed_conversions": 300,
-}
+LARGEST: Mapping[str, int] = MappingProxyType(
+    {
+        "impressions": 99999,
+        "viewable_impressions": 80000,
+        "reach": 50000,
+        "clicks": 2000,
+        "cost": 999999,
+        "attributed_sales": 9999999,
+        "ntb_sales": 2000000,
+        "price": 20000,
+        "promo_price": 15000,
+        "bid": 500,
+        "budget": 5000000,
+        "position": 20,
+        "attributed_units": 300,
+        "attributed_conversions": 300,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Objectives in words and the tool call that answers each, for the corpus and for the planning adapter."""
 
+from collections.abc import Mapping
 from random import Random
+from types import MappingProxyType
 
 from core.demo.draws import BRANDS, word_list
 from core.demo.invented import invent_name
@@ -8,13 +10,15 @@ from core.demo.prompts import write_json
 
 MONTHS = word_list("January February March April May June July August September October November December")
 METRICS = ("roas", "attributed_sales", "ntb_sales", "clicks", "reach")
-METRIC_WORDS = {
-    "roas": "ROAS",
-    "attributed_sales": "attributed sales",
-    "ntb_sales": "new-to-brand sales",
-    "clicks": "clicks",
-    "reach": "reach",
-}
+METRIC_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "roas": "ROAS",
+        "attributed_sales": "attributed sales",
+        "ntb_sales": "new-to-brand sales",
+        "clicks": "clicks",
+        "reach": "reach",
+    }
+)
 CURRENCIES = ("USD", "EUR", "GBP")
 
 

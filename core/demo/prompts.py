@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from core.demo.retailers import FileShape, RetailerSpec, Scalar, SourceColumn, transform_of
 from core.rmis.facts import FactType, fact_column
@@ -9,7 +10,9 @@ from core.rmis.vocabularies import TransformOp
 
 Message = dict[str, str]
 
-FLAT_SEPARATOR = {FileShape.CSV: "|", FileShape.TSV: "\t", FileShape.SEMICOLON_CSV: ";"}
+FLAT_SEPARATOR: Mapping[FileShape, str] = MappingProxyType(
+    {FileShape.CSV: "|", FileShape.TSV: "\t", FileShape.SEMICOLON_CSV: ";"}
+)
 
 
 def record_prompt(spec: RetailerSpec, raw: Mapping[str, Scalar], hints: str = "") -> str:

@@ -1,31 +1,37 @@
 """Advertising copy in tones: plain copy for the corpus, and the voice of one fictitious brand."""
 
+from collections.abc import Mapping
 from random import Random
+from types import MappingProxyType
 
 from core.demo.draws import ADJECTIVES, BRANDS, PRODUCTS
 
 VOICE_BRAND = "Pomelia"
 
-OPENERS = {
-    "plain": ("{brand} {thing}.", "{thing} from {brand}.", "New: {brand} {thing}."),
-    "warm": (
-        "Come home to {brand} {thing}.",
-        "A little kindness: {brand} {thing}.",
-        "For you: {brand} {thing}.",
-    ),
-    "playful": ("Psst! {brand} {thing}.", "Guess who? {brand} {thing}!", "Hop, skip, {brand} {thing}!"),
-    "expert": (
-        "Tested daily: {brand} {thing}.",
-        "Measured quality: {brand} {thing}.",
-        "By design: {brand} {thing}.",
-    ),
-}
-CLOSERS = {
-    "plain": ("Now in store.", "Find it here.", "See the range."),
-    "warm": ("Made with care.", "Good for every day.", "Share it with someone."),
-    "playful": ("You know you want to.", "Snack now, smile later.", "Blink and it is gone."),
-    "expert": ("Every batch checked.", "Clear facts on the pack.", "Built to last."),
-}
+OPENERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "plain": ("{brand} {thing}.", "{thing} from {brand}.", "New: {brand} {thing}."),
+        "warm": (
+            "Come home to {brand} {thing}.",
+            "A little kindness: {brand} {thing}.",
+            "For you: {brand} {thing}.",
+        ),
+        "playful": ("Psst! {brand} {thing}.", "Guess who? {brand} {thing}!", "Hop, skip, {brand} {thing}!"),
+        "expert": (
+            "Tested daily: {brand} {thing}.",
+            "Measured quality: {brand} {thing}.",
+            "By design: {brand} {thing}.",
+        ),
+    }
+)
+CLOSERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "plain": ("Now in store.", "Find it here.", "See the range."),
+        "warm": ("Made with care.", "Good for every day.", "Share it with someone."),
+        "playful": ("You know you want to.", "Snack now, smile later.", "Blink and it is gone."),
+        "expert": ("Every batch checked.", "Clear facts on the pack.", "Built to last."),
+    }
+)
 
 #: The voice of the fictitious brand: calm, short, names the hour of the day, never shouts.
 VOICE_OPENERS = (
