@@ -14,6 +14,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import argparse
 import ctypes
+import logging
 import signal
 import sys
 import threading
@@ -59,6 +60,8 @@ def run_job(database: Database, settings: Settings, job_id: str, fence: str, sto
         job = jobs.load_for_worker(s, job_id)
     if job.state is not JobState.RUNNING or job.fence != fence:
         return FENCED
+    # It tells at import which of its kernels this machine has not; nobody who reads the log can act on that.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         from core.training.runner import run_training  # imports torch
 
