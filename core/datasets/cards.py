@@ -54,7 +54,7 @@ def read_card(path: Path) -> dict[str, Any]:
         entries = None
     if not isinstance(entries, dict):
         raise InvalidInputError(
-            f"The card {path} cannot be read.",
+            f"The card {path.name} cannot be read.",
             "It is no JSON object, or it is larger than 1 MB.",
             "Restore it, or generate the demo data again.",
         )

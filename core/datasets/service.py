@@ -54,7 +54,7 @@ def register_file(
     """
     if not path.is_file():
         raise NotFoundError(
-            f"The data file {path} is missing.", "", "Restore it, or generate the demo data again."
+            f"The data file {path.name} is missing.", "", "Restore it, or generate the demo data again."
         )
     stored = StoredFile(path.resolve(), sha256_of(path), path.stat().st_size)
     if card is None:
@@ -65,7 +65,7 @@ def register_file(
         told = cards.parse_card(card, path.name).digest
         if told != stored.digest:
             raise IntegrityError(
-                f"The data file {path} is damaged.",
+                f"The data file {path.name} is damaged.",
                 f"Its SHA-256 is {stored.digest[:12]}…, its card says {told[:12]}….",
                 "Restore it, or generate the demo data again.",
             )
@@ -187,7 +187,7 @@ def _present(dataset: Dataset) -> Path:
     if not path.is_file():
         raise IntegrityError(
             f"The file of «{dataset.name}» is missing.",
-            f"It should be at {path}.",
+            f"The data folder has no {path.name}.",
             "Restore it, or import it again.",
         )
     return path
@@ -198,7 +198,7 @@ def _unchanged(dataset: Dataset) -> Path:
     if sha256_of(path) != dataset.digest:
         raise IntegrityError(
             f"The file of «{dataset.name}» has changed since it was registered.",
-            f"{path} is not the file with SHA-256 {dataset.digest[:12]}….",
+            f"{path.name} is not the file with SHA-256 {dataset.digest[:12]}….",
             "Restore it, or register it again as a new dataset.",
         )
     return path
