@@ -26,15 +26,18 @@ class EngineOnDemand:
 
     def __call__(self) -> EnginePort:
         """The engine; the first caller opens it, others wait. Raises UnavailableError."""
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             with self._lock:
-                if self._closed:
-                    raise UnavailableError(
-                        "This process is stopping.", "", "Send the request again in a moment."
-                    )
+                self._check_open()
                 if self._engine is None:
-                    self._engine = _open(self._settings)
-        return self._engine
+                    opened = _open(self._settings)
+                    if self._closed:
+                        opened.close()
+                        self._check_open()
+                    self._engine = opened
+                engine = self._engine
+        return engine
 
     @property
     def loaded(self) -> bool:
@@ -48,12 +51,20 @@ class EngineOnDemand:
         return thread
 
     def close(self) -> None:
-        """Let what runs finish, then free it. Nothing is opened from now on."""
-        with self._lock:
-            self._closed = True
+        """Let what runs finish, then free it. Nothing is opened from now on; who opens it just now frees it."""
+        self._closed = True
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             engine, self._engine = self._engine, None
+        finally:
+            self._lock.release()
         if engine is not None:
             engine.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("This process is stopping.", "", "Send the request again in a moment.")
 
     def _try_open(self) -> None:
         try:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from app.commands.local import prepared
+from app.ports import is_free
+from core.errors import UnavailableError
 from core.settings import Settings, load_settings
 from core.storage.migrate import current_revision
 
@@ -23,6 +25,7 @@ def up() -> None:
 def console(host: HostOption = None, port: PortOption = None) -> None:
     """Serve the screens, with the REST API under /api."""
     settings = _settings(host=host, port=port)
+    _check_port(settings.host, settings.port, "--port or RMN_PORT")
     from app.asgi import build_app, serve
     from app.bootstrap import build_console
 
@@ -32,6 +35,7 @@ def console(host: HostOption = None, port: PortOption = None) -> None:
 def api(host: HostOption = None, port: PortOption = None) -> None:
     """Serve the REST API alone, for scale-out."""
     settings = _settings(host=host, api_port=port)
+    _check_port(settings.host, settings.api_port, "--port or RMN_API_PORT")
     from app.api.application import build_api
     from app.asgi import serve
     from app.bootstrap import build_console
@@ -47,6 +51,16 @@ def worker(
     from app.worker import run_worker
 
     raise typer.Exit(run_worker(settings, jobs_at_once=jobs_at_once))
+
+
+def _check_port(host: str, port: int, option: str) -> None:
+    """Before anything is loaded. Raises UnavailableError."""
+    if not is_free(host, port):
+        raise UnavailableError(
+            f"Port {port} on {host} cannot be listened on.",
+            "Another program listens there, or this address is not of this machine.",
+            f"Choose another one with {option}.",
+        )
 
 
 def _settings(**overrides: object) -> Settings:

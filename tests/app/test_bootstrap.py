@@ -110,6 +110,34 @@ def test_after_closing_nothing_is_opened(console: Console) -> None:
         engine()
 
 
+def test_closing_does_not_wait_for_what_is_being_opened_and_that_is_freed(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    slow, began, go = Slow(), threading.Event(), threading.Event()
+
+    def open_slowly(*_: object) -> Any:
+        began.set()
+        go.wait(10)
+        return slow
+
+    monkeypatch.setattr(engine_module, "open_engine", open_slowly)
+    engine = EngineOnDemand(console.settings)
+    opening = engine.open_in_background()
+    assert began.wait(10)
+    engine.close()
+    assert not slow.closed
+    go.set()
+    opening.join()
+    assert slow.closed
+    assert not engine.loaded
+
+
 def test_a_failure_in_the_background_does_not_end_the_process(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -303,6 +304,16 @@ def test_doctor_answers_a_program_without_loading_torch(tmp_path: Path) -> None:
     assert told["status"] in ("ok", "warn", "fail")
     assert {"name", "status", "found", "next_step"} == set(told["checks"][0])
     assert done.stderr.split()[-1] == "False"
+
+
+@pytest.mark.parametrize("part", ["console", "api"])
+def test_a_taken_port_is_told_before_anything_is_loaded(
+    home: Path, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main([part, "--port", port]) == 1
+    assert capsys.readouterr().err.startswith(f"✗ Port {port} on 127.0.0.1 cannot be listened on.")
 
 
 def test_the_demo_data_can_be_registered_again_and_again(run: Run) -> None:
