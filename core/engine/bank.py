@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from core.engine.adapter_files import read_adapter
+from core.engine.limits import check_adapter
+from core.engine.memory import free_bytes
 from core.engine.plan import RowTerm
 from core.engine.pool import Pool, lay_out
 from core.engine.records import AdapterRef, Composition
@@ -196,6 +198,9 @@ class AdapterBank:
 
     def _load_one(self, resident: _Resident) -> None:
         weights = read_adapter(resident.ref, self._sites, self._base_digest)
+        check_adapter(
+            4 * sum(t.numel() for t in (*weights.a.values(), *weights.b.values())), free_bytes(self._device)
+        )
         with self._lock:
             pool = self._pools.get(weights.ranks)
             if pool is None:

@@ -12,13 +12,15 @@ from core.engine.decode import choose_tokens
 from core.engine.limits import check_cache, check_length
 from core.engine.lora import Lane
 from core.engine.plan import BatchPlan, RowTerm, plan_batch
+from core.engine.records import FinishReason
 from core.engine.row import Row
 
 PROMPT_TOKENS_PER_PASS = 4096
 
 
 class RunningBatch:
-    """Rows, their cache and the model. Only the inference thread calls it, except `check_fits` and `size`."""
+    """Rows, their cache and the model. Only the inference thread calls it, except for `check_fits`, `size` and
+    `answered`, the number of rows that ran and left."""
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class RunningBatch:
         self._max_rows, self._kv_budget_bytes = max_rows, kv_budget_bytes
         self._cache = RowCache(base.layers, max_rows)
         self._rows: list[Row] = []
+        self.answered = 0
         self._plan: BatchPlan | None = None
         self._plan_is_current = False
         keeps = "logits_to_keep" in inspect.signature(base.model.forward).parameters
@@ -55,25 +58,23 @@ class RunningBatch:
         needed = len(rows) * columns * self._base.kv_bytes_per_token
         return len(rows) <= self._max_rows and (len(rows) == 1 or needed <= self._kv_budget_bytes)
 
-    def join(self, rows: Sequence[Row]) -> int:
-        """Read the prompts of new rows. Returns how many were over at once. A bad row fails alone."""
-        over = 0
+    def join(self, rows: Sequence[Row]) -> None:
+        """Read the prompts of new rows. A bad one fails alone."""
         for group in _groups_of_similar_length(rows):
             try:
-                over += self._read_prompts(group)
+                self._read_prompts(group)
             except Exception as error:  # noqa: BLE001 - whatever one request causes must not reach the others
                 if len(group) == 1:
                     group[0].fail(error)
-                    over += 1
                 else:
-                    over += sum(self.join([row]) for row in group)
-        return over
+                    for row in group:
+                        self.join([row])
 
-    def step(self) -> int:
-        """One token for every row. Returns how many answers are over now."""
-        over = self._drop_cancelled()
+    def step(self) -> None:
+        """One token for every row; those that are over or cancelled leave."""
+        self._leave([(p, "cancelled") for p, row in enumerate(self._rows) if row.cancelled.is_set()])
         if not self._rows:
-            return over
+            return
         if not self._plan_is_current:
             self._plan, self._plan_is_current = self._make_plan([row.lease.terms for row in self._rows]), True
         try:
@@ -86,19 +87,19 @@ class RunningBatch:
             )
             self._cache.keep_step()
         except Exception as error:  # noqa: BLE001 - a failed pass ends its rows; the engine goes on
-            return over + self.fail_all(error)
-        return over + self._accept(logits, 0)
+            self.fail_all(error)
+        else:
+            self._accept(logits, 0)
 
-    def fail_all(self, error: BaseException) -> int:
+    def fail_all(self, error: BaseException) -> None:
         """End every row with an error."""
         rows, self._rows = self._rows, []
         self._cache.clear()
         self._plan_is_current = False
         for row in rows:
             row.fail(error)
-        return len(rows)
 
-    def _read_prompts(self, rows: Sequence[Row]) -> int:
+    def _read_prompts(self, rows: Sequence[Row]) -> None:
         rows = sorted(rows, key=lambda row: [term.line for term in row.lease.terms])  # fewer, longer runs
         lengths = [len(row.prompt) for row in rows]
         width = max(lengths)
@@ -115,7 +116,7 @@ class RunningBatch:
         first = len(self._rows)
         self._rows.extend(rows)
         self._plan_is_current = False
-        return self._accept(logits, first)
+        self._accept(logits, first)
 
     def _make_plan(self, terms: Sequence[Sequence[RowTerm]]) -> BatchPlan | None:
         return plan_batch(terms, dtype=self._adapter_dtype, device=self._base.device)
@@ -139,37 +140,38 @@ class RunningBatch:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _accept(self, logits: Tensor, first: int) -> int:
+    def _accept(self, logits: Tensor, first: int) -> None:
         """Give the rows from `first` on their next token; those that are over leave."""
         rows = self._rows[first:]
+        over: list[tuple[int, FinishReason | Exception]] = []
         choices = choose_tokens(logits, [row.sampler for row in rows])
-        over = []
         for place, (row, choice) in enumerate(zip(rows, choices, strict=True), start=first):
             try:
                 reason = row.accept(choice, self._base.end_tokens)
-                if reason is not None:
-                    row.finish(reason)
-                    over.append(place)
             except Exception as error:  # noqa: BLE001 - whatever one request causes must not reach the others
-                row.fail(error)
-                over.append(place)
-        self._remove(over)
-        return len(over)
+                over.append((place, error))
+            else:
+                if reason is not None:
+                    over.append((place, reason))
+        self._leave(over)
 
-    def _drop_cancelled(self) -> int:
-        over = [place for place, row in enumerate(self._rows) if row.cancelled.is_set()]
-        for place in over:
-            self._rows[place].finish("cancelled")
-        self._remove(over)
-        return len(over)
-
-    def _remove(self, places: Sequence[int]) -> None:
-        for place in sorted(places, reverse=True):
+    def _leave(self, over: Sequence[tuple[int, FinishReason | Exception]]) -> None:
+        """Take rows out of the batch, then hand each its answer or its error."""
+        leaving = [(self._rows[place], outcome) for place, outcome in over]
+        for place, _ in sorted(over, key=lambda pair: pair[0], reverse=True):
             self._cache.drop(place)
             last = self._rows.pop()
             if place < len(self._rows):
                 self._rows[place] = last
             self._plan_is_current = False
+        self.answered += len(leaving)
+        for row, outcome in leaving:
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                row.finish(outcome)
+            except Exception as error:  # noqa: BLE001 - whatever one request causes must not reach the others
+                row.fail(error)
 
 
 def _groups_of_similar_length(rows: Sequence[Row]) -> list[list[Row]]:

@@ -7,6 +7,7 @@ from core.errors import InsufficientMemoryError, InvalidInputError
 
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 200
+ADAPTER_MARGIN_BYTES = 32 << 20
 
 
 def check_request(request: GenerationRequest) -> None:
@@ -46,6 +47,16 @@ def check_cache(needed_bytes: int, budget_bytes: int) -> None:
             "There is not enough memory for a prompt and an answer this long.",
             f"They need {needed_bytes / 1e6:,.0f} MB, and {budget_bytes / 1e6:,.0f} MB are set aside.",
             "Shorten the prompt, ask for fewer new tokens, or free memory and restart.",
+        )
+
+
+def check_adapter(needed_bytes: int, free: int) -> None:
+    """Raises InsufficientMemoryError when an adapter would take the last memory there is."""
+    if needed_bytes + ADAPTER_MARGIN_BYTES > free:
+        raise InsufficientMemoryError(
+            "There is not enough memory for another adapter.",
+            f"It needs {needed_bytes / 1e6:,.1f} MB, and {free / 1e6:,.0f} MB are free.",
+            "Lower adapter_slots, or free memory.",
         )
 
 

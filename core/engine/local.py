@@ -47,7 +47,7 @@ class LocalEngine:
         self._bank = AdapterBank(
             sites, base.digest, slots=adapter_slots, dtype=adapter_dtype, device=base.device
         )
-        self._prompter = Prompter(base.tokenizer, base.vocabulary_size)
+        self._prompter = Prompter(base.tokenizer, base.vocabulary_size, base.context_length)
         self._batch = RunningBatch(
             base,
             lane,
@@ -59,11 +59,9 @@ class LocalEngine:
         self._wake = threading.Condition()
         self._waiting: deque[Row] = deque()
         self._joining: list[Row] | None = None
-        self._arriving = (
-            0  # callers between admission and the queue: they encode, load adapters or wait for a slot
-        )
-        self._answered = 0
-        self._opened = time.perf_counter()
+        # Callers between admission and the queue: they encode, load adapters or wait for a slot.
+        self._arriving = 0
+        self._finished: deque[tuple[float, int]] = deque(maxlen=64)  # when answers were over, and how many
         self._closing = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -77,7 +75,7 @@ class LocalEngine:
     def prepare(self, composition: Composition) -> None:
         """Load what `composition` needs. Raises RefusedFileError or IntegrityError and disturbs nothing else."""
         self._check_open()
-        self._check_base(composition)
+        self._check_composition(composition)
         lease = self._bank.lease(composition)
         if lease is not None:
             lease.release()
@@ -130,7 +128,7 @@ class LocalEngine:
                 adapter_slots=self._bank.slots,
                 running_rows=self._batch.size,
                 waiting_rows=len(self._waiting) + self._arriving,
-                answered=self._answered,
+                answered=self._batch.answered,
             )
 
     def close(self) -> None:
@@ -152,7 +150,7 @@ class LocalEngine:
         streamed: bool,
     ) -> Row:
         submitted = time.perf_counter()
-        self._check_base(composition)
+        self._check_composition(composition)
         check_request(request)
         self._admit()
         row: Row | None = None
@@ -189,11 +187,11 @@ class LocalEngine:
             self._arriving += 1
 
     def _estimate_wait(self, waiting: int) -> float:
-        """Seconds until the queue has room, from the pace of the answers so far; at least one."""
-        if not self._answered:
+        """Seconds until those who wait now are answered, from the pace of the last answers; 1 to 60."""
+        if len(self._finished) < 2:
             return 1.0
-        pace = (time.perf_counter() - self._opened) / self._answered
-        return min(60.0, max(1.0, waiting * pace / 4))
+        seconds = time.perf_counter() - self._finished[0][0]
+        return min(60.0, max(1.0, waiting * seconds / sum(count for _, count in self._finished)))
 
     def _enqueue(self, row: Row | None) -> None:
         """End the admission of a request; with None it did not get as far as the queue."""
@@ -232,7 +230,11 @@ class LocalEngine:
             return item
         raise item
 
-    def _check_base(self, composition: Composition) -> None:
+    def _check_composition(self, composition: Composition) -> None:
+        if composition.method != "additive":
+            raise InvalidInputError(
+                f"This engine does not compose by the method {composition.method}.", "", "Use additive."
+            )
         if composition.base_digest != self._base.digest:
             raise InvalidInputError(
                 "The composition was made for another base model.",
@@ -262,9 +264,12 @@ class LocalEngine:
                     self._joining = self._next_rows()
                     if self._joining is None:
                         return
-                    over = self._batch.join(self._joining) + self._batch.step()
-                    with self._wake:
-                        self._answered += over
+                    before = self._batch.answered
+                    self._batch.join(self._joining)
+                    self._batch.step()
+                    if over := self._batch.answered - before:
+                        with self._wake:
+                            self._finished.append((time.perf_counter(), over))
         except BaseException as error:
             LOG.exception("The inference thread has stopped")
             self._fail_everything(error)

@@ -1,5 +1,6 @@
 """From messages to token ids, and from token ids to text."""
 
+import copy
 import re
 import threading
 from collections.abc import Sequence
@@ -8,18 +9,23 @@ from typing import Any
 from core.engine.records import Message
 from core.errors import InvalidInputError
 
+CHARACTERS_PER_TOKEN = (
+    64  # more than the longest tokens have on average; a quick bound before anything is encoded
+)
+
 # Private-use characters stand for a marker that somebody wrote into a message while the template is applied.
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 _HIDDEN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
 class Prompter:
-    """The tokenizer behind a lock: it may be asked from any thread."""
+    """A tokenizer that may be asked from any thread. Long prompts never hold up the decoding of answers."""
 
-    def __init__(self, tokenizer: Any, vocabulary_size: int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, vocabulary_size: int, context_length: int) -> None:
+        self._tokenizer, self._lock = tokenizer, threading.Lock()
+        self._decoder, self._decoder_lock = copy.deepcopy(tokenizer), threading.Lock()
         self._vocabulary_size = vocabulary_size
-        self._lock = threading.Lock()
+        self._max_characters = context_length * CHARACTERS_PER_TOKEN
         markers = {str(token) for token in tokenizer.all_special_tokens}
         markers |= {t.content for t in getattr(tokenizer, "added_tokens_decoder", {}).values() if t.special}
         longest_first = sorted(filter(None, markers), key=len, reverse=True)
@@ -35,6 +41,13 @@ class Prompter:
             raise InvalidInputError(
                 "There is nothing to answer.", "All messages are empty.", "Write a prompt."
             )
+        characters = sum(len(message.content) for message in messages)
+        if characters > self._max_characters:
+            raise InvalidInputError(
+                "The prompt is too long for this base.",
+                f"It has {characters:,} characters; {self._max_characters:,} could never fit.",
+                "Shorten the prompt.",
+            )
         found: list[str] = []
         safe = [Message(m.role, self._hide_markers(m.content, found)) for m in messages]
         with self._lock:
@@ -46,8 +59,8 @@ class Prompter:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer; turn markers are left out."""
-        with self._lock:
-            text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        with self._decoder_lock:
+            text = self._decoder.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
 
     def _hide_markers(self, content: str, found: list[str]) -> str:

@@ -37,6 +37,7 @@ class Row:
         self._assembly = TextAssembly(decode, request.stop) if streamed or request.stop else None
         self._composition_key = composition_key
         self._tokens: list[int] = []
+        self._ended = False
         self._logprob_sum = 0.0
         self._submitted, self._started = submitted, 0.0
 
@@ -60,6 +61,7 @@ class Row:
         self._tokens.append(choice.token)
         self._logprob_sum += choice.logprob
         if choice.token in end_tokens:
+            self._ended = True
             return "stop"
         if self._assembly is not None:
             piece = self._assembly.add(choice.token)
@@ -77,7 +79,7 @@ class Row:
             rest = self._assembly.finish()
             text = self._assembly.text
         else:
-            rest = text = self._decode(self._tokens)
+            rest = text = self._decode(self._tokens[:-1] if self._ended else self._tokens)
         generation = Generation(
             text=text,
             finish_reason=reason,

@@ -9,7 +9,7 @@ import torch
 
 from core.engine.bank import AdapterBank
 from core.engine.records import AdapterRef
-from core.errors import IntegrityError, InvalidInputError, RefusedFileError
+from core.errors import InsufficientMemoryError, IntegrityError, InvalidInputError, RefusedFileError
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,15 @@ def test_a_weight_that_is_not_a_usable_number_is_refused(make_bank, kernel_bench
 def test_a_composition_of_more_adapters_than_slots_is_refused(make_bank, kernel_bench, refs):
     with pytest.raises(InvalidInputError, match="adapter_slots"):
         make_bank(2).lease(kernel_bench.compose(*[(ref, 1.0) for ref in refs[:3]]))
+
+
+def test_an_adapter_that_would_take_the_last_memory_is_refused(make_bank, kernel_bench, refs, monkeypatch):
+    bank = make_bank(2)
+    monkeypatch.setattr("core.engine.bank.free_bytes", lambda device: 1000)
+    with pytest.raises(InsufficientMemoryError, match="another adapter"):
+        bank.lease(kernel_bench.compose((refs[0], 1.0)))
+    monkeypatch.undo()
+    bank.lease(kernel_bench.compose((refs[0], 1.0))).release()
 
 
 def test_adapters_of_other_shapes_live_side_by_side_and_cost_what_they_hold(make_bank, kernel_bench):

@@ -1,6 +1,9 @@
 """The engine as its callers see it: answers, limits, cancelling, failing, closing."""
 
+import json
 import math
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +14,7 @@ import torch
 
 from core.engine.local import LocalEngine
 from core.engine.open import open_engine
-from core.engine.records import AdapterRef, Composition, GenerationRequest, Message
+from core.engine.records import AdapterRef, Composition, EnginePort, GenerationRequest, Message
 from core.errors import (
     BusyError,
     InsufficientMemoryError,
@@ -82,14 +85,35 @@ def test_the_mean_log_probability_is_that_of_the_model(bench):
 
 
 def test_an_answer_ends_at_the_end_token_or_at_its_length(bench):
-    answers = [bench.answer(bench.compose(), f"row {n}", tokens=60) for n in range(40)]
+    answers = [bench.answer(bench.compose(), f"row {n}", tokens=40) for n in range(24)]
     stopped = [answer for answer in answers if answer.finish_reason == "stop"]
     full = [answer for answer in answers if answer.finish_reason == "length"]
     assert stopped
     assert full
     assert all(answer.token_ids.index(1) == len(answer.token_ids) - 1 for answer in stopped)
-    assert all(answer.completion_tokens == 60 and 1 not in answer.token_ids for answer in full)
+    assert all(answer.completion_tokens == 40 and 1 not in answer.token_ids for answer in full)
     assert not any("<|end|>" in answer.text for answer in stopped)
+
+
+def test_an_end_token_that_is_an_ordinary_character_is_no_part_of_the_text(make_bench):
+    bench = make_bench(**ENDLESS)
+    whole = bench.answer(bench.compose(), "hello", tokens=60)
+    path = bench.base_folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [whole.token_ids[20]]}))
+    engine = open_engine(Settings(), bench.base_folder)
+    try:
+        composition, request = Composition(engine.base_digest), bench.request("hello", tokens=60)
+        answer = engine.generate(composition, request)
+        streamed = "".join(chunk.text for chunk in engine.stream(composition, request))
+    finally:
+        engine.close()
+    end = whole.token_ids.index(whole.token_ids[20])
+    assert answer.token_ids == whole.token_ids[: end + 1]
+    assert (
+        answer.text
+        == streamed
+        == bench.base.tokenizer.decode(whole.token_ids[:end], skip_special_tokens=True)
+    )
 
 
 def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(make_bench):
@@ -196,6 +220,11 @@ def test_a_composition_for_another_base_is_refused(bench):
         bench.engine.generate(Composition("0" * 64), bench.request())
     with pytest.raises(InvalidInputError, match="another base"):
         bench.engine.prepare(Composition("0" * 64))
+
+
+def test_a_method_that_this_engine_does_not_know_is_refused(bench):
+    with pytest.raises(InvalidInputError, match="gated"):
+        bench.engine.generate(Composition(bench.base.digest, method="gated"), bench.request())
 
 
 def test_an_answer_that_could_never_fit_into_memory_is_refused(make_bench):
@@ -458,17 +487,12 @@ def test_settings_open_an_engine(make_base, bench):
 
 
 def test_importing_the_ports_and_the_opener_loads_no_torch():
-    import subprocess
-    import sys
-
     code = "import core.engine.records, core.engine.open, sys; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
 def test_the_local_engine_is_an_engine_port(bench):
-    from core.engine.records import EnginePort
-
     port: EnginePort = bench.engine
     assert port.base_digest == bench.base.digest
     assert isinstance(bench.engine, LocalEngine)

@@ -11,7 +11,7 @@ END, USER, ASSISTANT = 1, 3, 4
 
 @pytest.fixture
 def prompter(tokenizer):
-    return Prompter(tokenizer, len(tokenizer))
+    return Prompter(tokenizer, len(tokenizer), 256)
 
 
 def test_messages_become_the_templates_tokens(prompter, tokenizer):
@@ -39,14 +39,14 @@ def test_the_placeholders_for_markers_cannot_be_forged(prompter):
 
 def test_without_a_template_the_contents_are_joined(tokenizer):
     tokenizer.chat_template = None
-    prompter = Prompter(tokenizer, len(tokenizer))
+    prompter = Prompter(tokenizer, len(tokenizer), 256)
     assert prompter.decode(prompter.encode([Message("user", "a"), Message("user", "b")])) == "a\nb"
 
 
 def test_messages_that_the_template_does_not_accept_are_explained(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(InvalidInputError, match="roles must alternate"):
-        Prompter(tokenizer, len(tokenizer)).encode([Message("user", "hello")])
+        Prompter(tokenizer, len(tokenizer), 256).encode([Message("user", "hello")])
 
 
 @pytest.mark.parametrize("messages", [(), (Message("user", ""),)])
@@ -55,9 +55,14 @@ def test_nothing_to_answer_is_refused(prompter, messages):
         prompter.encode(messages)
 
 
+def test_a_text_that_could_never_fit_is_refused_before_it_is_encoded(prompter):
+    with pytest.raises(InvalidInputError, match="too long"):
+        prompter.encode([Message("user", "x" * 10_000_000)])
+
+
 def test_a_token_that_the_base_does_not_have_is_refused_before_it_reaches_the_batch(tokenizer):
     with pytest.raises(InvalidInputError):
-        Prompter(tokenizer, 6).encode([Message("user", "zzz")])
+        Prompter(tokenizer, 6, 256).encode([Message("user", "zzz")])
 
 
 def test_the_tokenizer_may_be_asked_from_many_threads(prompter):

@@ -3,7 +3,10 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from core.engine.records import Composition
+import pytest
+
+from core.engine.records import AdapterRef, Composition
+from core.errors import IntegrityError
 
 THREADS, COMPOSITIONS, REQUESTS, PROMPTS = 32, 16, 2000, 5
 
@@ -52,3 +55,55 @@ def test_32_threads_with_16_compositions_and_2000_requests_get_the_answer_each_g
     assert wrong == []
     status = bench.engine.status()
     assert (status.running_rows, status.waiting_rows) == (0, 0)
+
+
+def test_answers_stay_right_while_others_cancel_fail_unload_and_swap(make_bench, tmp_path):
+    bench = make_bench(engine_options={"adapter_slots": 4, "max_batch_rows": 8})
+    adapters = [bench.adapter(f"chaos{n}", rank=(2, 4)[n % 2]) for n in range(7)]
+    compositions = [bench.compose((adapter, 1.0)) for adapter in adapters]
+    compositions += [bench.compose((adapters[0], 0.5), (adapters[6], 0.7)), bench.compose()]
+    right = [bench.answer(composition, "swap", tokens=10).token_ids for composition in compositions]
+    assert len(set(right)) == len(compositions)
+    bad = bench.compose((AdapterRef("0" * 64, tmp_path / "nowhere"), 1.0), (adapters[1], 1.0))
+
+    def work(number: int) -> str:
+        composition = compositions[number % len(compositions)]
+        match number % 7:
+            case 0:
+                stream = bench.engine.stream(composition, bench.request("swap", tokens=10))
+                next(iter(stream))
+                stream.close()
+                return "closed"
+            case 1:
+                with pytest.raises(IntegrityError):
+                    bench.answer(bad, "swap", tokens=10)
+                return "refused"
+            case 2:
+                bench.engine.unload(adapters[number % len(adapters)].digest)
+                return "unloaded"
+            case 3:
+                answer = bench.engine.generate(
+                    composition, bench.request("swap", tokens=10), cancelled=lambda: number % 2 == 0
+                )
+                return (
+                    "right"
+                    if answer.token_ids == right[number % len(right)][: len(answer.token_ids)]
+                    else "wrong"
+                )
+            case _:
+                answer = bench.answer(composition, "swap", tokens=10)
+                return "right" if answer.token_ids == right[number % len(right)] else "wrong"
+
+    with ThreadPoolExecutor(16) as threads:
+        outcomes = list(threads.map(work, range(560)))
+    assert outcomes.count("wrong") == 0
+    assert outcomes.count("right") == 320
+    for adapter in adapters:
+        bench.engine.unload(adapter.digest)
+    status = bench.engine.status()
+    assert (status.running_rows, status.waiting_rows, status.adapters_resident, status.adapter_bytes) == (
+        0,
+        0,
+        0,
+        0,
+    )
