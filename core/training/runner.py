@@ -8,6 +8,7 @@ that registers the adapter and ends the job.
 import json
 import resource
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -103,27 +104,12 @@ def _identity(work: Work) -> dict[str, Any]:
 def _train(
     work: Work, base: LoadedBase, folder: RunFolder, progress: Progress, stop: Stop, clock: Clock
 ) -> Any:
-    spec = work.spec
     train, validation = (
         [e for e in work.examples if e.split is split] for split in (Split.TRAIN, Split.VALIDATION)
     )
-    model: Any = base.model
-    if spec.quantization != "none":
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    trainer = AdapterTrainer(
-        run=folder,
-        base_name=base.name,
-        before_checkpoint=progress.flush,
-        model=model,
-        args=_arguments(spec, folder, len(train), bool(validation), base),
-        train_dataset=_table(train),
-        eval_dataset=_table(validation) if validation else None,
-        processing_class=base.tokenizer,
-        peft_config=lora_config(spec),
-    )
+    trainer = build_trainer(work.spec, base, folder, train, validation, before_checkpoint=progress.flush)
     after_s = sum(work.lengths.evaluated_answers) * SECONDS_PER_EVALUATED_TOKEN
     reporter = Reporter(progress, stop, clock, lambda: trainer.tokens_seen, after_s=after_s)
-    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(reporter)
     progress.enter("training")
     started, first = monotonic(), folder.last_checkpoint()
@@ -137,6 +123,34 @@ def _train(
     with staged_directory(folder.trained) as staging:
         save_adapter(trainer.model, staging, base.name)
     return trainer.model
+
+
+def build_trainer(
+    spec: TrainingSpec,
+    base: LoadedBase,
+    folder: RunFolder,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    before_checkpoint: Callable[[], object],
+) -> AdapterTrainer:
+    """The trainer of a run, with a fresh adapter on the base."""
+    model: Any = base.model
+    if spec.quantization != "none":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    trainer = AdapterTrainer(
+        run=folder,
+        base_name=base.name,
+        before_checkpoint=before_checkpoint,
+        model=model,
+        args=_arguments(spec, folder, len(train), bool(validation), base),
+        train_dataset=_table(train),
+        eval_dataset=_table(validation) if validation else None,
+        processing_class=base.tokenizer,
+        peft_config=lora_config(spec),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def lora_config(spec: TrainingSpec) -> LoraConfig:
@@ -198,7 +212,7 @@ def trains_in_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _table(rows: list[Example]) -> Table:
+def _table(rows: Sequence[Example]) -> Table:
     return Table.from_list([{"prompt": prompt_turns(row), "completion": answer_turns(row)} for row in rows])
 
 

@@ -23,7 +23,10 @@ SCHEDULE, RANDOM, RANDOM_TENSORS = "schedule.json", "random.json", "random.safet
 
 
 class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
-    """`before_checkpoint` writes the readings so far, which a resumed run will not repeat. `run` is the folder that takes the checkpoints; `tokens_seen` counts real tokens since the process began."""
+    """`run` is the folder that takes the checkpoints; `tokens_seen` counts real tokens since the process began.
+
+    `before_checkpoint` is to write the readings so far: a resumed run will not repeat them.
+    """
 
     def __init__(
         self, *, run: RunFolder, base_name: str, before_checkpoint: Callable[[], object], **options: Any

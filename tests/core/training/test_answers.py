@@ -69,10 +69,10 @@ def test_right_half_right_and_wrong_drafts_change_no_answer(loaded: Any) -> None
     drafts = [
         truth[0],
         truth[1][: len(truth[1]) // 2],
-        truth[2][:3] + [50] + truth[2][4:],
+        [*truth[2][:3], 50, *truth[2][4:]],
         [60] * 30,
         [],
-        truth[5] + [0],
+        [*truth[5], 0],
     ]
     asked = [Question(q.prompt, list(draft)) for q, draft in zip(plain, drafts, strict=True)]
     texts = greedy_answers(
