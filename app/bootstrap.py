@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.engine import BaseOnDemand, EngineOnDemand
+from app.key_uses import KeyUses
 from app.rates import Rates
 from core.errors import UnavailableError
 from core.jobs.queue import JobQueue
@@ -29,6 +30,7 @@ class Console:
     base: BaseOnDemand
     runtime: Runtime
     rates: Rates
+    key_uses: KeyUses
     clock: Callable[[], datetime]
 
     def close(self) -> None:
@@ -61,6 +63,7 @@ def build_console(settings: Settings, *, clock: Callable[[], datetime] = utc_now
         base=BaseOnDemand(settings),
         runtime=Runtime(database, engine, max_new_tokens=settings.max_new_tokens, clock=clock),
         rates=Rates(settings.requests_per_minute),
+        key_uses=KeyUses(),
         clock=clock,
     )
 

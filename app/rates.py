@@ -11,6 +11,7 @@ from core.errors import BusyError
 
 FAILED_SIGN_INS_PER_MINUTE = 10
 FAILED_SIGN_INS_PER_MINUTE_AND_HOST = 60
+REGISTRATIONS_PER_MINUTE_AND_HOST = 5
 
 
 class Rates:
@@ -23,6 +24,19 @@ class Rates:
         self._failed_at_host = RateLimitItemPerMinute(
             FAILED_SIGN_INS_PER_MINUTE_AND_HOST, namespace="sign-in-host"
         )
+        self._registrations = RateLimitItemPerMinute(
+            REGISTRATIONS_PER_MINUTE_AND_HOST, namespace="registration"
+        )
+
+    def count_registration(self, host: str) -> None:
+        """Count a workspace that somebody without a key registers."""
+        if not self._limiter.hit(self._registrations, host):
+            raise BusyError(
+                "Too many registrations.",
+                f"At most {self._registrations.amount} a minute come from one address.",
+                "Wait as long as Retry-After says.",
+                retry_after_s=self._wait_s(self._registrations, host),
+            )
 
     def count_request(self, tenant_id: str) -> None:
         """Count one API request of a tenant."""

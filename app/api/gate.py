@@ -126,7 +126,10 @@ class _Exchange:
         """Pass on, with our request id in the head."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self.request_id
+            headers.setdefault("x-content-type-options", "nosniff")
+            headers.setdefault("cache-control", "no-store")
         await self._send(message)
 
     async def answer(self, error: RmnError, receive: Receive) -> None:

@@ -14,6 +14,8 @@ router = APIRouter(prefix="/tenants", tags=["tenants"], dependencies=KEY_NEEDED)
 def register(request: Request, console: TheConsole, body: RegistrationIn) -> RegistrationOut:
     """Needs an administrator's key, unless RMN_OPEN_REGISTRATION is set. The first key is shown this once."""
     principal: Principal | None = request.state.principal
+    if principal is None:
+        console.rates.count_registration(request.client.host if request.client else "")
     tenant, user, made = people.register_tenant(
         console, principal, name=body.name, admin_email=body.admin_email, admin_name=body.admin_name
     )

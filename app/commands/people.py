@@ -1,6 +1,9 @@
 """users add | list | link; keys create | list | revoke."""
 
+import json
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,7 +60,7 @@ def list_users(tenant: TenantOption = None, as_json: JsonOption = False) -> None
 def link_user(
     email: str,
     base_url: Annotated[
-        str | None, typer.Option(help="Address of the console, if it is not http://RMN_HOST:RMN_PORT.")
+        str | None, typer.Option(help="Address of the console; where it runs on this machine if left out.")
     ] = None,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
@@ -65,7 +68,8 @@ def link_user(
     """Print a link that signs this person in once."""
     with local(tenant) as here:
         user = _user(here, email)
-        url = people.make_sign_in_link(here.console, here.principal, user.id, base_url=base_url)
+        address = base_url or _running_address(here.console.settings.home)
+        url = people.make_sign_in_link(here.console, here.principal, user.id, base_url=address)
         minutes = here.console.settings.sign_in_link_minutes
     answer({"email": user.email, "url": url, "minutes": minutes}, lambda: url, as_json)
     if not as_json:
@@ -142,6 +146,16 @@ def _user(here: Local, email: str) -> User:
     raise NotFoundError(
         f"Nobody here has the address {email}.", "", "List the people: python -m app users list"
     )
+
+
+def _running_address(home: Path) -> str | None:
+    """Where the console that `up` started can be reached; it may have had to take another port."""
+    try:
+        noted = json.loads((home / "up.json").read_text("utf-8"))
+        os.kill(int(noted["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(noted["url"])
 
 
 def _yes(value: bool) -> str:

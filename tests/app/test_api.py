@@ -6,6 +6,7 @@ import sqlite3
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.actions import people
 from app.api.application import build_api
 from app.bootstrap import Console, build_console, utc_now
+from app.key_uses import KeyUses
 from app.rates import Rates
 from core.errors import BusyError
 from core.settings import Settings
@@ -180,9 +183,10 @@ def test_registration_needs_an_administrator_and_gives_a_workspace_that_can_be_u
 def test_registration_is_open_where_the_settings_say_so(console: Console) -> None:
     opened = build_console(Settings(home=console.settings.home, open_registration=True))
     with TestClient(build_api(opened)) as api:
-        made = api.post("/tenants/register", json={"name": "South", "admin_email": "ops@south.example"})
+        body = {"name": "South", "admin_email": "ops@south.example"}
+        statuses = [api.post("/tenants/register", json=body).status_code for _ in range(6)]
     opened.close()
-    assert made.status_code == 201, made.text
+    assert statuses == [201] * 5 + [429]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +366,25 @@ def test_a_revoked_or_expired_key_opens_nothing_at_once(
     assert api.get("/adapters", headers=headers).status_code == 401
     time.sleep(max(0.0, (now + timedelta(milliseconds=310) - utc_now()).total_seconds()))
     assert api.get("/adapters", headers={"authorization": f"Bearer {soon.secret}"}).status_code == 401
+
+
+def test_the_use_of_a_key_is_noted_once_a_minute(workspace: Any, console: Console) -> None:
+    moment = utc_now()
+    standing = replace(console, key_uses=KeyUses(), clock=lambda: moment)
+    secret = workspace.keys[Role.VIEWER]
+
+    def last_used() -> object:
+        return {k.name: k.last_used_at for k in people.list_keys(standing, workspace.principal())}["viewer"]
+
+    first = moment
+    assert people.principal_of_key(standing, secret) is not None
+    moment += timedelta(seconds=59)
+    assert people.principal_of_key(standing, secret) is not None
+    assert last_used() == first
+    moment += timedelta(seconds=2)
+    assert people.principal_of_key(standing, secret) is not None
+    assert last_used() == moment
+    assert people.principal_of_key(standing, secret[:-1] + "x") is None
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,14 @@ def test_people_get_links_and_programs_keys(run: Run) -> None:
     assert run("audit", "verify", "--anchored-head", "0" * 63 + "1", status=1)["problem"]
 
 
+def test_a_link_leads_to_where_the_console_runs(run: Run, home: Path) -> None:
+    noted = home / "up.json"
+    noted.write_text(json.dumps({"url": "http://127.0.0.1:8599", "pid": os.getpid()}))
+    assert run("users", "link", "admin@demo.example")["url"].startswith("http://127.0.0.1:8599/sign-in/link?")
+    noted.write_text(json.dumps({"url": "http://127.0.0.1:8599", "pid": 2**22 + 1}))
+    assert run("users", "link", "admin@demo.example")["url"].startswith("http://127.0.0.1:8501/sign-in/link?")
+
+
 def test_a_database_that_was_never_set_up_is_a_finding(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
