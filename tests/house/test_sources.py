@@ -18,11 +18,29 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.mark.parametrize(
-    "module", ["app.asgi", "app.__main__", "app.api", "app.main", "app.worker", "app.bootstrap"]
+    "module", ["app.asgi", "app.__main__", "app.api.application", "app.worker", "app.bootstrap"]
 )
 def test_importing_an_entry_point_loads_no_torch(module: str) -> None:
     code = (
         f"import importlib, sys; importlib.import_module({module!r}); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_what_the_screens_are_made_of_loads_no_torch() -> None:
+    parts = sorted(f"app.ui.{path.stem}" for path in (ROOT / "app" / "ui").glob("*.py"))
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {parts!r}]; "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     answer = subprocess.run(
