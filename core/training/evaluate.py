@@ -38,8 +38,8 @@ def evaluate_adapter(
 ) -> Evaluation:
     """Ask base and adapter of a PEFT `model` about `rows` and compare.
 
-    `ends` are the tokens that end an answer. `stage` is told what happens now, `alive` the share that is done; what it raises ends the evaluation.
-    Raises InvalidInputError when there are no rows.
+    `ends` are the tokens that end an answer. `stage` is told what happens now, `alive` the share that is done; what
+    it raises ends the evaluation. Raises InvalidInputError when there are no rows.
     """
     from core.training.answers import greedy_answers, questions
 
