@@ -32,7 +32,8 @@ class RunningBatch:
         kv_budget_bytes: int,
     ) -> None:
         self._base, self._lane, self._adapter_dtype = base, lane, adapter_dtype
-        self._max_rows, self._kv_budget_bytes = max_rows, kv_budget_bytes
+        self._max_rows = max_rows
+        self._kv_budget_bytes = kv_budget_bytes // 2  # the cache's buffers grow by doubling
         self._cache = RowCache(base.layers, max_rows)
         self._rows: list[Row] = []
         self.answered = 0

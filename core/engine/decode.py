@@ -29,7 +29,8 @@ class Sampler:
 
     def choose(self, logits: Tensor) -> int:
         """A token drawn from [vocabulary] logits, from the smallest set with `top_p` of the mass."""
-        probabilities = torch.softmax(logits.double() / self.temperature, dim=-1)
+        above = logits.double() - logits.max()  # first, so that no temperature is too low to divide by
+        probabilities = torch.softmax(above / self.temperature, dim=-1)
         sorted_p, order = torch.sort(probabilities, descending=True, stable=True)
         cumulative = torch.cumsum(sorted_p, dim=-1)
         mass = self.top_p * cumulative[-1]

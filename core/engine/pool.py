@@ -18,6 +18,7 @@ from core.engine.sites import Site
 
 ALIGNMENT = 16  # elements: 64 bytes of float32, one cache line
 VIEWS_KEPT = 256
+FIRST_LINES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +82,29 @@ class RunView:
 
 
 class Pool:
-    """A slab of lines. Lines that are not in use cost address space, not memory (on a CPU)."""
+    """A slab of lines. On a CPU it is `mapped`: lines that are not in use cost address space, not memory. On an
+    accelerator it doubles when it is full."""
 
     def __init__(
-        self, sites: Sequence[Site], layout: Layout, lines: int, dtype: torch.dtype, device: torch.device
+        self,
+        sites: Sequence[Site],
+        layout: Layout,
+        lines: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        mapped: bool | None = None,
     ) -> None:
         self.layout = layout
         self._sites = tuple(sites)
         self._dtype, self._device = dtype, device
         self._stride = _aligned(max(1, layout.line_elements))
-        if device.type == "cpu":
+        self._mapped = device.type == "cpu" if mapped is None else mapped
+        if self._mapped:
             # Whole pages per line, so that a freed line can be handed back to the operating system.
             page = mmap.PAGESIZE // dtype.itemsize
             self._stride = -(-self._stride // page) * page
-        self._capacity = lines if device.type == "cpu" else min(lines, 4)
+        self._capacity = lines if self._mapped else min(lines, FIRST_LINES)
         self._lines = lines
         self._memory, self._slab = self._allocate(self._capacity)
         self._free = list(range(lines))
@@ -169,14 +179,14 @@ class Pool:
         return RunView(a, tuple(b))
 
     def _allocate(self, lines: int) -> tuple[mmap.mmap | None, Tensor]:
-        if self._device.type != "cpu":
+        if not self._mapped:
             return None, torch.zeros((lines, self._stride), dtype=self._dtype, device=self._device)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         memory = mmap.mmap(-1, lines * self._stride * self._dtype.itemsize, flags=flags)
         return memory, torch.frombuffer(memory, dtype=self._dtype).view(lines, self._stride)
 
     def _reach(self, line: int) -> None:
-        """On an accelerator the slab doubles when needed; views handed out before keep the old one alive."""
+        """Double the slab until it has this line; views handed out before keep the old one alive."""
         if line < self._capacity:
             return
         self._capacity = min(self._lines, max(line + 1, 2 * self._capacity))

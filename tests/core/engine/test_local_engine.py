@@ -234,7 +234,7 @@ def test_an_answer_that_could_never_fit_into_memory_is_refused(make_bench):
 
 
 def test_rows_wait_when_the_memory_for_keys_and_values_is_taken(make_bench, monkeypatch):
-    monkeypatch.setattr("core.engine.local.free_bytes", lambda device: 256 * 60 * 2)
+    monkeypatch.setattr("core.engine.local.free_bytes", lambda device: 256 * 60 * 4)
     bench = make_bench()
     assert bench.base.kv_bytes_per_token == 256
     sizes = []

@@ -145,3 +145,20 @@ def test_a_line_that_is_given_back_holds_nothing_any_more():
     assert pool.view(1, 1).b[0].abs().sum() == 0
     assert pool.view(0, 1).b[0].abs().sum() > 0
     assert pool.take() == 1
+
+
+def test_a_slab_that_is_not_mapped_grows_and_keeps_what_it_holds():
+    sites = (Site(0, "q", 8, 8, 0),)
+    pool = Pool(sites, lay_out(sites, [2]), 11, torch.float32, CPU, mapped=False)
+    written = {}
+    for line in range(11):
+        a, b = torch.full((2, 8), float(line)), torch.full((8, 2), -float(line))
+        assert pool.take() == line
+        pool.write(line, {0: a}, {0: b})
+        written[line] = pool.view(line, 1)
+    for line, before in written.items():
+        for view in (before, pool.view(line, 1)):
+            assert torch.equal(view.a[0][0], torch.full((8, 2), float(line)))
+            assert torch.equal(view.b[0][0], torch.full((2, 8), -float(line)))
+    pool.give_back(3)
+    assert pool.in_use == 10
