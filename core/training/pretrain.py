@@ -343,7 +343,10 @@ def save_base(
     shipped.generation_config.eos_token_id = tokenizer.eos_token_id
     shipped.generation_config.pad_token_id = tokenizer.pad_token_id
     shipped.save_pretrained(output_dir)
+    for trace in ("is_local", "local_files_only"):  # of having been loaded from a checkpoint
+        tokenizer.init_kwargs.pop(trace, None)
     tokenizer.save_pretrained(output_dir)
+    (output_dir / "model.safetensors").chmod(0o644)
     (output_dir / "loss_curve.json").write_text(json.dumps(curve or [], indent=0) + "\n", encoding="utf-8")
     (output_dir / "base_card.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
     (output_dir / "README.md").write_text(model_card(card), encoding="utf-8")
