@@ -1,19 +1,21 @@
 """Adapters come in and go out: verified, published under their digest, exported as a zip."""
 
+import errno
 import json
 import os
 import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from core.errors import InvalidInputError, NotFoundError, RefusedFileError
+from core.errors import InvalidInputError, NotFoundError, RefusedFileError, UnavailableError
 from core.registry.archive import CHUNK_BYTES, refused, unpack
 from core.registry.bases import BaseFacts
 from core.registry.records import Adapter, AdapterType, Manifest
@@ -28,6 +30,20 @@ DEFAULT_LIMIT_BYTES = 512 << 20
 OLD_ENOUGH = (1980, 1, 1, 0, 0, 0)
 
 
+@contextmanager
+def _disk_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "Free some disk space" if full else "Check the home folder's permissions"
+        why = f"{error.strerror or type(error).__name__}."
+        raise UnavailableError(
+            "The adapter could not be stored.", why, f"{advice}, then try again."
+        ) from None
+
+
+@_disk_explained()
 def import_package(
     source: BinaryIO | Path,
     *,
@@ -76,11 +92,11 @@ def publish(folder: Path, manifest: Manifest, adapters_dir: Path) -> Path:
     """
     final = adapters_dir / manifest.digest
     words = {MANIFEST_FILE: manifest.model_dump_json(indent=2) + "\n", CARD_FILE: adapter_card(manifest)}
-    if final.exists() and _holds(final, manifest.digest):
-        for name, text in words.items():
-            write_atomically(final / name, text.encode())
-        return final
-    if final.exists():
+    if final.exists():  # looked at once: whoever appears a moment later is whole, and must not be put away
+        if _holds(final, manifest.digest):
+            for name, text in words.items():
+                write_atomically(final / name, text.encode())
+            return final
         doomed = Path(tempfile.mkdtemp(dir=adapters_dir, prefix=".damaged."))
         final.rename(doomed / final.name)
         shutil.rmtree(doomed, ignore_errors=True)
@@ -126,6 +142,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise refused(f"Its manifest.json is not one ({wrong[:300]}).") from None
 
 
+@_disk_explained()
 def export_package(adapter: Adapter, folder: Path) -> Path:
     """Write `folder`/<name>-v<version>.zip: weights, configuration, manifest, card; always the same bytes.
 
