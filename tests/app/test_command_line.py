@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,22 @@ def test_doctor_answers_a_program_without_loading_torch(tmp_path: Path) -> None:
     assert told["status"] in ("ok", "warn", "fail")
     assert {"name", "status", "found", "next_step"} == set(told["checks"][0])
     assert done.stderr.split()[-1] == "False"
+
+
+def test_a_base_is_trained_from_the_generated_corpus(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.training import pretrain  # brings torch, which the other tests here do without
+
+    small = {"hidden_size": 32, "layers": 1, "heads": 2, "feed_forward": 64, "vocabulary_size": 320}
+    fast = {"tokenizer_documents": 60, "documents_per_step": 8, "rows_per_step": 2, "compile": False}
+    monkeypatch.setattr(pretrain, "PretrainRecipe", partial(pretrain.PretrainRecipe, **small, **fast))
+    made = run("base", "train", "--steps", "2", "--to", str(tmp_path / "base"))
+    assert made["steps"] == 2
+    assert made["final_loss"] > 0
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        f.name for f in (tmp_path / "base").iterdir()
+    }
 
 
 @pytest.mark.parametrize("part", ["console", "api"])
