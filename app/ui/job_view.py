@@ -29,32 +29,33 @@ def show_job(job_id: str, *, named: bool = True) -> None:
     job = training.get_job(visit.console, visit.principal, job_id)
     if job.state.final:
         _show_ended(job, named)
-    else:
-        _watch(job_id, named)
+        return
+    # Outside of the part that draws itself anew: a question must stay open while the curves go on.
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(width="content", gap=None):
+            if named:
+                st.markdown(f"**{escape(job.name)}**")
+            when = numbers.ago(job.created_at, visit.console.clock())
+            st.caption(f"Submitted by {escape(job.submitted_by)}, {when}")
+        _cancel_button(job)
+    _watch(job_id)
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _watch(job_id: str, named: bool) -> None:
+def _watch(job_id: str) -> None:
     visit = current_visit()
-    job = training.get_job(visit.console, visit.principal, job_id)
-    if job.state.final:
-        st.rerun()  # the whole screen: it no longer polls, and shows the outcome
-    show_progress(job, visit.console.clock(), named)
-    _curves(training.job_points(visit.console, visit.principal, job_id), key=job_id)
-
-
-def show_progress(job: Job, now: datetime, named: bool) -> None:
-    """State, stage, bar, ETA and the cancel button of a job that has not ended."""
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            with st.container(horizontal=True, vertical_alignment="center", width="content"):
-                badges.job_state(job)
-                if named:
-                    st.markdown(f"**{escape(job.name)}**")
-            cancel_button(job)
-        st.progress(job.progress, text=progress_words(job, now))
-        if job.attempt > 1:
-            st.caption(f"Attempt {job.attempt}: continued from the last checkpoint after an interruption.")
+    with errors_shown():
+        job = training.get_job(visit.console, visit.principal, job_id)
+        if job.state.final:
+            st.rerun()  # the whole screen: it no longer polls, and shows the outcome
+        with st.container(border=True):
+            badges.job_state(job)
+            st.progress(job.progress, text=progress_words(job, visit.console.clock()))
+            if job.attempt > 1:
+                st.caption(
+                    f"Attempt {job.attempt}: continued from the last checkpoint after an interruption."
+                )
+        _curves(training.job_points(visit.console, visit.principal, job_id), key=job_id)
 
 
 def progress_words(job: Job, now: datetime) -> str:
@@ -71,13 +72,10 @@ def progress_words(job: Job, now: datetime) -> str:
     return " · ".join(parts)
 
 
-def cancel_button(job: Job, key: str = "") -> None:
+def _cancel_button(job: Job) -> None:
     """Stops a job, after asking; absent for those who may not."""
-    visit = current_visit()
-    if not visit.principal.may(Permission.TRAIN) or job.state.final:
-        return
-    if st.button(
-        "Cancel", key=f"cancel-{job.id}{key}", icon=":material/stop_circle:", disabled=job.cancel_requested
+    if current_visit().principal.may(Permission.TRAIN) and st.button(
+        "Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", disabled=job.cancel_requested
     ):
         _confirm_cancel(job.id, job.name)
 
