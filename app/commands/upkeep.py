@@ -17,6 +17,9 @@ def demo(
     write: Annotated[
         bool, typer.Option("--write", help="Generate all demo data anew first: same seed, same bytes.")
     ] = False,
+    train_adapters: Annotated[
+        bool, typer.Option("--train-adapters", help="Train the three shipped adapters again first.")
+    ] = False,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,6 +31,10 @@ def demo(
     if write:
         tell("• Generating …")
         written = write_demo_data(PROJECT_ROOT / "datasets")
+    if train_adapters:
+        from app.shipped import train_shipped
+
+        written += train_shipped(quiet_settings(), tell)
     with local(tenant) as here, here.console.database.transaction() as s:
         content = prepare_workspace(
             s, here.principal.tenant_id, project_root=PROJECT_ROOT, now=here.console.clock()
