@@ -51,7 +51,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                 if cut is not None and len(noted) >= cut:
                     raise PowerCut
                 first = arguments[0]
-                place = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else os.fspath(first)
+                place = (
+                    str(Path(f"/proc/self/fd/{first}").readlink())
+                    if isinstance(first, int)
+                    else os.fspath(first)
+                )
                 noted.append(f"{name} {place}")
                 return real(*arguments, **more)
 
@@ -262,10 +266,15 @@ def test_row_33_a_database_without_room_keeps_what_it_has_and_goes_on_when_there
     compositions.save_federation(console, principal, "first", words, CompositionSpec())
     ballast = fill(console.settings.home)
     saved = 1
-    with pytest.raises(OperationalError) as refused:
+
+    def save_many() -> None:
+        nonlocal saved
         for number in range(200):
             compositions.save_federation(console, principal, f"f{number}", words, CompositionSpec())
             saved += 1
+
+    with pytest.raises(OperationalError) as refused:
+        save_many()
     # SQLite gives the whole transaction up by itself, so the first reason stands behind the last one.
     assert "full" in f"{refused.value} {refused.value.__context__}"
     assert len(compositions.list_federations(console, principal)) == saved
@@ -303,7 +312,9 @@ def test_row_33_a_job_that_finds_no_room_fails_and_says_so(
     """The database is elsewhere, as in an installation whose jobs have a disk of their own."""
     from app.worker import run_job_here
 
-    roomless = settings.model_copy(update={"home": small_disk, "database_url": settings.resolved_database_url})
+    roomless = settings.model_copy(
+        update={"home": small_disk, "database_url": settings.resolved_database_url}
+    )
     database = Database(roomless.resolved_database_url)
     with database.transaction() as s:
         tenant = tenants.create_tenant(s, name="Alpha", now=now)

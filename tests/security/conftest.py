@@ -63,7 +63,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def console(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, tiny_base: Path) -> Iterator[Console]:
+def console(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, tiny_base: Path
+) -> Iterator[Console]:
     home = tmp_path_factory.mktemp("security-home")
     shutil.copy(sqlite_template, home / "rmn.sqlite")
     settings = Settings(

@@ -3,7 +3,7 @@
 import base64
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ WEAK = ["", "admin", "password", "admin@demo.example"]
 
 
 @pytest.fixture
-def site(console: Console) -> Iterator[TestClient]:
+def site(console: Console) -> TestClient:
     """Guard, sign-in and API as the console has them; behind the guard everything else answers: «reached»."""
 
     async def screens(scope: Any, receive: Any, send: Any) -> None:
@@ -47,7 +47,7 @@ def site(console: Console) -> Iterator[TestClient]:
 
     routes = [*sign_in_routes(console), Mount("/api", app=build_api(console)), Mount("/", app=screens)]
     app = Guard(Starlette(routes=routes), console=console, page_policy=screen_policy())
-    yield TestClient(app, base_url=OWN_ORIGIN, follow_redirects=False)
+    return TestClient(app, base_url=OWN_ORIGIN, follow_redirects=False)
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def sign_in(console: Console, ours: Workspace, site: TestClient) -> Callable[...
 
     def sign(cookie: str | None = None, **headers: str) -> Any:
         site.cookies.clear()
-        sent = {"origin": OWN_ORIGIN, **headers} | ({"cookie": f"{SESSION_COOKIE}={cookie}"} if cookie else {})
+        sent = {"origin": OWN_ORIGIN, **headers} | (
+            {"cookie": f"{SESSION_COOKIE}={cookie}"} if cookie else {}
+        )
         form = {"email": f"trainer@{ours.slug}.example", "password": PASSWORD, "workspace": ours.slug}
         answer = site.post("/sign-in", data=form, headers=sent)
         site.cookies.clear()
@@ -93,8 +95,11 @@ def test_row_06_keys_and_tokens_cannot_be_had_from_the_database(
     assert b"$argon2id$" in stolen
     # What is stored in place of a credential is none.
     connection = sqlite3.connect(copy)
-    hashes = [row[0] for table, column in (("api_keys", "secret_hash"), ("web_sessions", "token_hash"))
-              for row in connection.execute(f"SELECT {column} FROM {table}")]
+    hashes = [
+        row[0]
+        for table, column in (("api_keys", "secret_hash"), ("web_sessions", "token_hash"))
+        for row in connection.execute(f"SELECT {column} FROM {table}")
+    ]
     connection.close()
     assert len(hashes) > 4
     assert not any(people.principal_of_key(console, f"rmn_{each[:43]}") for each in hashes)

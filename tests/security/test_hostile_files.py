@@ -21,7 +21,6 @@ from starlette.testclient import TestClient
 import app.api.gate as gate
 from app.api.application import build_api
 from app.bootstrap import Console, build_console
-from core.settings import Settings
 from core.tenants.records import Role
 from tests.security.conftest import packed
 
@@ -45,8 +44,12 @@ def send_adapter(api: TestClient, who: Workspace, file: bytes, name: str = "a.zi
     return api.post("/adapters", headers=who.headers(), files=sent, data={"name": "evil", "type": "task"})
 
 
-def send_set(api: TestClient, who: Workspace, content: bytes, name: str = "set", filename: str = "t.jsonl") -> Any:
-    return api.post("/datasets", headers=who.headers(), files={"file": (filename, content)}, data={"name": name})
+def send_set(
+    api: TestClient, who: Workspace, content: bytes, name: str = "set", filename: str = "t.jsonl"
+) -> Any:
+    return api.post(
+        "/datasets", headers=who.headers(), files={"file": (filename, content)}, data={"name": name}
+    )
 
 
 def everything_below(folder: Path) -> set[str]:
@@ -88,7 +91,9 @@ def header(length: int | None = None, **tensors: Any) -> bytes:
 
 def bad_weights() -> dict[str, bytes]:
     f32 = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
-    many = {f"t{i}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]} for i in range(25_000)}
+    many = {
+        f"t{i}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * i, 4 * i + 4]} for i in range(25_000)
+    }
     return {
         "nothing": b"",
         "seven bytes": bytes(7),
@@ -129,8 +134,15 @@ def test_row_13_bad_weights_are_refused_with_a_reason_and_serving_goes_on(
             answer = send_adapter(api, ours, adapter_zip(3, **{WEIGHTS: weights}))
             assert answer.status_code == 422, (name, answer.text)
             assert answer.json()["error"]["why"], name
-        for use, value in (("use_dora", True), ("bias", "all"), ("modules_to_save", ["lm_head"]), ("r", 10**9)):
-            config = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], use: value})
+        for use, value in (
+            ("use_dora", True),
+            ("bias", "all"),
+            ("modules_to_save", ["lm_head"]),
+            ("r", 10**9),
+        ):
+            config = json.dumps(
+                {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], use: value}
+            )
             answer = send_adapter(api, ours, adapter_zip(3, **{CONFIG: config.encode()}))
             assert answer.status_code == 422, (use, answer.text)
     finally:
@@ -152,7 +164,10 @@ def test_row_14_an_adapter_that_names_remote_things_makes_no_connection(
         raise OSError("no network here")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    names = [path.rpartition(".")[2] for path in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")]
+    names = [
+        path.rpartition(".")[2]
+        for path in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    ]
     plain = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": names}
     remote = {
         "base_model_name_or_path": "https://evil.example/model",
@@ -167,7 +182,11 @@ def test_row_14_an_adapter_that_names_remote_things_makes_no_connection(
         assert answer.status_code in (201, 422), answer.text
         if answer.status_code == 201:
             taken += 1
-            body = {"model": answer.json()["id"], "messages": [{"role": "user", "content": "x"}], "max_new_tokens": 1}
+            body = {
+                "model": answer.json()["id"],
+                "messages": [{"role": "user", "content": "x"}],
+                "max_new_tokens": 1,
+            }
             assert api.post("/inference", json=body, headers=ours.headers()).status_code == 200
     assert called == []
     assert taken >= 1
@@ -186,7 +205,15 @@ def test_row_15_archives_and_file_names_lead_nowhere(
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
     evil = [tar.getvalue(), gzip.decompress(tar.getvalue())]
-    places = ("../evil", "/tmp/evil", "..\\evil", "a/../../evil", "..%2fevil", "//proc/self/root/tmp/evil", "a#b/../evil")
+    places = (
+        "../evil",
+        "/tmp/evil",
+        "..\\evil",
+        "a/../../evil",
+        "..%2fevil",
+        "//proc/self/root/tmp/evil",
+        "a#b/../evil",
+    )
     evil += [adapter_zip(3, **{place: b"{}"}) for place in places]
     for content in evil:
         assert send_adapter(api, ours, content).status_code == 422
@@ -262,7 +289,9 @@ def server(console: Console) -> Iterator[tuple[str, int]]:
     """The API on a socket, with a limit of 64 MB, on the same database."""
     roomy = build_console(console.settings.model_copy(update={"upload_limit_mb": 64}))
     listening = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(build_api(roomy), log_config=None, access_log=False, lifespan="on"))
+    running = uvicorn.Server(
+        uvicorn.Config(build_api(roomy), log_config=None, access_log=False, lifespan="on")
+    )
     thread = threading.Thread(target=running.run, args=([listening],))
     thread.start()
     while not running.started:
@@ -274,17 +303,26 @@ def server(console: Console) -> Iterator[tuple[str, int]]:
     roomy.close()
 
 
-def send_slowly_made(address: tuple[str, int], key: str, pieces: Iterator[bytes], *, told: int | None) -> bytes:
+def send_slowly_made(
+    address: tuple[str, int], key: str, pieces: Iterator[bytes], *, told: int | None
+) -> bytes:
     """A multipart upload whose body never exists as a whole. Without `told` it is chunked."""
     end = b"\r\n--x--\r\n"
     begin = (
         b'--x\r\ncontent-disposition: form-data; name="name"\r\n\r\nlarge\r\n'
         b'--x\r\ncontent-disposition: form-data; name="file"; filename="t.jsonl"\r\n\r\n'
     )
-    size = b"transfer-encoding: chunked" if told is None else b"content-length: %d" % (told + len(begin) + len(end))
+    size = (
+        b"transfer-encoding: chunked"
+        if told is None
+        else b"content-length: %d" % (told + len(begin) + len(end))
+    )
     head = (
-        b"POST /datasets HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer " + key.encode()
-        + b"\r\ncontent-type: multipart/form-data; boundary=x\r\n" + size + b"\r\n\r\n"
+        b"POST /datasets HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer "
+        + key.encode()
+        + b"\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        + size
+        + b"\r\n\r\n"
     )
     with socket.create_connection(address, timeout=60) as line:
         line.sendall(head)
@@ -313,7 +351,9 @@ def test_row_17_an_upload_goes_to_the_disk_and_not_into_memory(
     key = ours.keys[Role.TRAINER]
     reset_peak()
     start = peak_bytes()
-    answer = send_slowly_made(server, key, (block for _ in range(count // 500)), told=count // 500 * len(block))
+    answer = send_slowly_made(
+        server, key, (block for _ in range(count // 500)), told=count // 500 * len(block)
+    )
     assert b" 201 " in answer.split(b"\r\n")[0], answer[-500:]
     assert peak_bytes() - start < 40 * MB
     before = everything_below(console.settings.home)
@@ -342,7 +382,10 @@ def test_row_17_a_body_that_does_not_come_is_given_up(
         async def send(message: Any) -> None:
             sent.append(message)
 
-        headers = [(b"authorization", f"Bearer {ours.keys[Role.ADMIN]}".encode()), (b"content-type", b"application/json")]
+        headers = [
+            (b"authorization", f"Bearer {ours.keys[Role.ADMIN]}".encode()),
+            (b"content-type", b"application/json"),
+        ]
         scope = {
             "type": "http", "http_version": "1.1", "method": "POST", "path": "/inference", "raw_path": b"/inference",
             "root_path": "", "scheme": "http", "query_string": b"", "headers": headers, "server": ("x", 80),
@@ -356,9 +399,17 @@ def test_row_17_a_body_that_does_not_come_is_given_up(
 
 
 def test_row_17_a_body_of_the_wrong_kind_is_refused(api: TestClient, ours: Workspace) -> None:
-    for kind in ("text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data", ""):
+    for kind in (
+        "text/plain",
+        "application/xml",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "",
+    ):
         for path in ("/datasets", "/adapters", "/inference", "/training/jobs"):
-            answer = api.post(path, content=os.urandom(2000), headers={**ours.headers(), "content-type": kind})
+            answer = api.post(
+                path, content=os.urandom(2000), headers={**ours.headers(), "content-type": kind}
+            )
             assert answer.status_code in (400, 422), (kind, path, answer.text)
             assert "Traceback" not in answer.text
     crowd = {f"f{i}": b"x" for i in range(1100)}

@@ -25,7 +25,6 @@ from app.worker import training_command
 from core.jobs import service as jobs
 from core.settings import PROJECT_ROOT
 from core.tenants import audit
-from core.tenants.records import Role
 from tests.security.conftest import EXAMPLES, make_workspace
 
 Workspace = Any
@@ -92,10 +91,14 @@ def test_row_20_names_are_values_and_never_part_of_a_statement(
                 if answer.status_code == 200:
                     assert len(answer.json()["items"]) == 1
     made = api.post(
-        "/datasets", headers=ours.headers(), files={"file": EXAMPLES * 2}, data={"name": "Robert'); DROP TABLE x;--"}
+        "/datasets",
+        headers=ours.headers(),
+        files={"file": EXAMPLES * 2},
+        data={"name": "Robert'); DROP TABLE x;--"},
     )
     assert made.status_code == 201
-    assert [d["name"] for d in api.get("/datasets", headers=ours.headers()).json()["items"]][0].startswith("Robert')")
+    newest = api.get("/datasets", headers=ours.headers()).json()["items"][0]
+    assert newest["name"] == "Robert'); DROP TABLE x;--"
     (kept,) = api.get("/adapters", headers=theirs.headers()).json()["items"]
     assert kept["id"] == theirs.things["adapter"]
 
@@ -113,9 +116,10 @@ def test_row_20_no_statement_is_put_together_from_text() -> None:
                 built = isinstance(first, ast.JoinedStr | ast.BinOp) or (
                     isinstance(first, ast.Call) and ast.unparse(first.func).endswith(".format")
                 )
-                if built and name in ("text", "execute", "exec_driver_sql", "scalar", "scalars", "literal_column"):
-                    if not ast.unparse(node.func).startswith(("st.", "at.")):
-                        wrong.append(f"{path.relative_to(PROJECT_ROOT)}:{node.lineno}")
+                runs = name in ("text", "execute", "exec_driver_sql", "scalar", "scalars", "literal_column")
+                on_screen = ast.unparse(node.func).startswith("st.")
+                if built and runs and not on_screen:
+                    wrong.append(f"{path.relative_to(PROJECT_ROOT)}:{node.lineno}")
     assert wrong == []
 
 
@@ -127,7 +131,10 @@ def test_row_20_any_text_is_a_name_that_is_found_or_not(api: TestClient, ours: W
         "/inference", content=sent, headers={**ours.headers(), "content-type": "application/json"}
     )
     assert answer.status_code in ((200,) if name in ("alpha", "pair", "base") else (404, 422)), answer.text
-    answer = api.get("/adapters/" + "".join(f"%{byte:02x}" for byte in name.encode("utf-8", "replace")), headers=ours.headers())
+    answer = api.get(
+        "/adapters/" + "".join(f"%{byte:02x}" for byte in name.encode("utf-8", "replace")),
+        headers=ours.headers(),
+    )
     assert answer.status_code in ((200, 404) if name == "" else (404,)), answer.text
 
 
@@ -139,7 +146,9 @@ def test_row_25_what_a_job_is_called_reaches_no_command_line(
         answer = api.post("/training/jobs", json=body, headers=ours.headers())
         assert answer.status_code == 422, (text, answer.text)
         for field in ("dataset", "preset"):
-            answer = api.post("/training/jobs", json=body | {"name": "x", field: text}, headers=ours.headers())
+            answer = api.post(
+                "/training/jobs", json=body | {"name": "x", field: text}, headers=ours.headers()
+            )
             assert answer.status_code in (404, 422), (text, answer.text)
         more = body | {"name": "x", "choices": {"output_dir": text}}
         assert api.post("/training/jobs", json=more, headers=ours.headers()).status_code == 422
@@ -156,20 +165,29 @@ def test_row_25_what_a_job_is_called_reaches_no_command_line(
     assert not Path("/tmp/rmn-owned").exists()
 
 
-def test_row_19_hostile_text_comes_back_as_it_was_and_as_json(
-    api: TestClient, ours: Workspace
-) -> None:
-    evil = "<img src=//evil.example/x onerror=alert(1)> ![x](https://evil.example/b.png) $\\input{/etc/passwd}$"
+def test_row_19_hostile_text_comes_back_as_it_was_and_as_json(api: TestClient, ours: Workspace) -> None:
+    evil = (
+        "<img src=//evil.example/x onerror=alert(1)> ![x](https://evil.example/b.png) $\\input{/etc/passwd}$"
+    )
     spec = {"terms": [{"adapter": "alpha"}]}
     body = {"name": "plain", "description": evil, "spec": spec}
     saved = api.post("/composition/federations", json=body, headers=ours.headers())
     assert saved.status_code == 201, saved.text
-    for answer in (saved, ask(api, ours, model=evil), api.get("/composition/federations", headers=ours.headers())):
+    for answer in (
+        saved,
+        ask(api, ours, model=evil),
+        api.get("/composition/federations", headers=ours.headers()),
+    ):
         assert answer.headers["content-type"] == "application/json"
     listed = api.get("/composition/federations", headers=ours.headers()).json()["items"]
     assert [f["description"] for f in listed if f["name"] == "plain"] == [evil]
     for name in ("<b>x</b>", "x\u202ey", "x\r\nset-cookie: a=b", "../x", "x\u0000"):
-        assert api.post("/composition/federations", json=body | {"name": name}, headers=ours.headers()).status_code == 422
+        assert (
+            api.post(
+                "/composition/federations", json=body | {"name": name}, headers=ours.headers()
+            ).status_code
+            == 422
+        )
     exported = api.get(f"/adapters/{ours.things['adapter']}/export", headers=ours.headers())
     assert exported.headers["content-disposition"].startswith("attachment")
 
@@ -181,10 +199,15 @@ def test_row_23_what_people_ask_is_neither_logged_nor_in_the_audit(
     private = "jane.roe@mail.example, +44 20 7946 0958, card 4111 1111 1111 1111"
     with caplog.at_level(logging.DEBUG):
         said = [{"role": "user", "content": private}]
-        assert api.post("/inference", json={"messages": said, "max_new_tokens": 2}, headers=ours.headers()).is_success
+        assert api.post(
+            "/inference", json={"messages": said, "max_new_tokens": 2}, headers=ours.headers()
+        ).is_success
         chat = {"model": "alpha", "messages": said, "max_tokens": 2}
         assert api.post("/v1/chat/completions", json=chat, headers=ours.headers()).is_success
-        assert api.post("/inference", json={"messages": said, "top_p": 9}, headers=ours.headers()).status_code == 422
+        assert (
+            api.post("/inference", json={"messages": said, "top_p": 9}, headers=ours.headers()).status_code
+            == 422
+        )
         row = json.dumps({"prompt": private, "completion": 4}).encode()
         bad = api.post("/datasets", headers=ours.headers(), files={"file": row}, data={"name": "x"})
         assert bad.status_code == 422
@@ -199,7 +222,15 @@ def test_row_23_what_people_ask_is_neither_logged_nor_in_the_audit(
 
 @pytest.mark.parametrize(
     "text",
-    ["://" * 1333, "a:" * 2000, "token=" * 660, "rmn_" * 1000, "://" + ":" * 3990, "://" + "a:" * 1990, "@" * 4000],
+    [
+        "://" * 1333,
+        "a:" * 2000,
+        "token=" * 660,
+        "rmn_" * 1000,
+        "://" + ":" * 3990,
+        "://" + "a:" * 1990,
+        "@" * 4000,
+    ],
     ids=lambda text: text[:8],
 )
 def test_row_28_no_text_makes_the_log_slow(text: str) -> None:
@@ -229,7 +260,9 @@ def broken(
     sound = replace(own, engine=console.engine)
     # As in a running installation; structlog's own choice draws every variable of a traceback, which takes a minute.
     before = structlog.get_config()
-    structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
+    structlog.configure(
+        processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
     with TestClient(build_api(sound), raise_server_exceptions=False) as api:
         yield api, make_workspace(sound, api, adapter_zip, "Gamma", 5), sound
     structlog.configure(**before)
@@ -242,7 +275,13 @@ def tells_nothing(answer: Any, console: Console, who: Workspace, *, status: int 
     told = answer.json()["error"]
     assert told["request_id"] == answer.headers["x-request-id"]
     text = answer.text + repr(answer.headers)
-    secrets = [*who.keys.values(), str(console.settings.home), "secret-place", str(PROJECT_ROOT), "site-packages"]
+    secrets = [
+        *who.keys.values(),
+        str(console.settings.home),
+        "secret-place",
+        str(PROJECT_ROOT),
+        "site-packages",
+    ]
     for secret in (*secrets, "Traceback", 'File "', "sqlite3", "SELECT", ".py", str(Path.home()) + "/"):
         assert secret not in text, (secret, text)
 
@@ -255,7 +294,11 @@ def test_row_29_a_database_that_breaks_tells_an_id_and_nothing_else(
     connection.execute("ALTER TABLE adapters RENAME TO gone")
     connection.commit()
     connection.close()
-    for path in ("/adapters", f"/adapters/{who.things['adapter']}", f"/adapters/{who.things['adapter']}/export"):
+    for path in (
+        "/adapters",
+        f"/adapters/{who.things['adapter']}",
+        f"/adapters/{who.things['adapter']}/export",
+    ):
         tells_nothing(api.get(path, headers=who.headers()), console, who, status=500)
     tells_nothing(ask(api, who, model="alpha"), console, who, status=500)
     assert api.get("/datasets", headers=who.headers()).status_code == 200

@@ -31,7 +31,9 @@ def another(console: Console, **settings: Any) -> Iterator[TestClient]:
     made = build_console(console.settings.model_copy(update=settings))
     # The engine's own settings need an engine of their own; all others share the one that is open.
     own_engine = {"max_queue_rows", "adapter_slots"} & set(settings)
-    with TestClient(build_api(made if own_engine else replace(made, engine=console.engine, runtime=console.runtime))) as api:
+    with TestClient(
+        build_api(made if own_engine else replace(made, engine=console.engine, runtime=console.runtime))
+    ) as api:
         yield api
     made.close()
 

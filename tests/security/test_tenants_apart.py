@@ -83,7 +83,7 @@ def rows_of(console: Console, tenant_id: str) -> dict[str, list[Any]]:
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
         if "tenant_id" in columns:
             rows = connection.execute(f"SELECT * FROM {name} WHERE tenant_id = ?", (tenant_id,))
-            found[name] = [{k: row[k] for k in row.keys() if k != "last_used_at"} for row in rows]
+            found[name] = [{k: v for k, v in dict(row).items() if k != "last_used_at"} for row in rows]
     connection.close()
     return found
 
@@ -209,7 +209,11 @@ def test_row_03_the_same_name_in_two_workspaces_never_gives_the_others_answer(
     api: TestClient, ours: Workspace, theirs: Workspace
 ) -> None:
     def ask(who: Workspace, model: str, number: int) -> tuple[str, str]:
-        body = {"model": model, "messages": [{"role": "user", "content": f"say {number}"}], "max_new_tokens": 8}
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": f"say {number}"}],
+            "max_new_tokens": 8,
+        }
         answer = api.post("/inference", json=body, headers=who.headers(Role.VIEWER))
         assert answer.status_code == 200, answer.text
         told = answer.json()
@@ -221,7 +225,10 @@ def test_row_03_the_same_name_in_two_workspaces_never_gives_the_others_answer(
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda each: ask(*each), asked * 3))
     assert together == alone * 3
-    keys = {who.tenant_id: {key for (w, *_), (_, key) in zip(asked, alone, strict=True) if w is who} for who in (ours, theirs)}
+    keys = {
+        who.tenant_id: {key for (w, *_), (_, key) in zip(asked, alone, strict=True) if w is who}
+        for who in (ours, theirs)
+    }
     assert not keys[ours.tenant_id] & keys[theirs.tenant_id]
     assert {text for text, _ in alone[0::4]} != {text for text, _ in alone[2::4]}
 
@@ -229,8 +236,15 @@ def test_row_03_the_same_name_in_two_workspaces_never_gives_the_others_answer(
 def test_row_04_a_forged_tenant_header_changes_nothing(
     api: TestClient, ours: Workspace, theirs: Workspace
 ) -> None:
-    names = ("x-tenant-id", "x-tenant", "x-forwarded-user", "remote-user", "x-user-id", "x-role")
-    for name, value in zip(names, (ours.tenant_id, ours.slug, "admin@x", "admin", ours.users[Role.ADMIN], "admin")):
+    forgeries = {
+        "x-tenant-id": ours.tenant_id,
+        "x-tenant": ours.slug,
+        "x-forwarded-user": "admin@x",
+        "remote-user": "admin",
+        "x-user-id": ours.users[Role.ADMIN],
+        "x-role": "admin",
+    }
+    for name, value in forgeries.items():
         forged = {**theirs.headers(Role.VIEWER), name: value}
         (seen,) = api.get("/adapters", headers=forged).json()["items"]
         assert seen["id"] == theirs.things["adapter"]
@@ -246,7 +260,11 @@ def test_row_05_a_request_id_that_many_clients_share_is_nobodys(api: TestClient,
     headers = {**ours.headers(), "x-request-id": "req_same", "idempotency-key": "same"}
 
     def ask(number: int) -> tuple[str, str, str]:
-        body = {"model": "alpha", "messages": [{"role": "user", "content": f"say {number}"}], "max_new_tokens": 4}
+        body = {
+            "model": "alpha",
+            "messages": [{"role": "user", "content": f"say {number}"}],
+            "max_new_tokens": 4,
+        }
         answer = api.post("/inference", json=body, headers=headers)
         return answer.headers["x-request-id"], answer.json()["request_id"], answer.json()["text"]
 
@@ -280,7 +298,9 @@ def test_row_09_a_role_that_was_taken_away_counts_for_nothing_from_the_next_requ
     people.revoke_key(console, ours.principal(), ours.key_ids[Role.TRAINER])
     assert api.get("/adapters", headers=ours.headers(Role.TRAINER)).status_code == 401
     for attempt in (
-        lambda: people.change_role(console, ours.principal(Role.TRAINER), ours.users[Role.TRAINER], Role.ADMIN),
+        lambda: people.change_role(
+            console, ours.principal(Role.TRAINER), ours.users[Role.TRAINER], Role.ADMIN
+        ),
         lambda: people.create_key(console, ours.principal(Role.TRAINER), name="mine", role=Role.ADMIN),
         lambda: people.make_sign_in_link(console, ours.principal(Role.REVIEWER), ours.users[Role.ADMIN]),
         lambda: people.set_password(console, ours.principal(Role.TRAINER), ours.users[Role.ADMIN], "x" * 20),
