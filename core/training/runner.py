@@ -30,6 +30,7 @@ from core.settings import Settings
 from core.storage.database import Database
 from core.storage.digests import digest_adapter_folder, digest_base_folder
 from core.storage.files import staged_directory, write_atomically
+from core.training.attention import attend_in_float32
 from core.training.callback import Reporter
 from core.training.checkpoints import RunFolder
 from core.training.estimate import SECONDS_PER_EVALUATED_TOKEN, total_steps
@@ -136,6 +137,8 @@ def build_trainer(
 ) -> AdapterTrainer:
     """The trainer of a run, with a fresh adapter on the base."""
     model: Any = base.model
+    if base.device.type == "cpu":
+        attend_in_float32(model)
     if spec.quantization != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     trainer = AdapterTrainer(
