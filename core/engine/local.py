@@ -22,6 +22,7 @@ from core.errors import BusyError, InvalidInputError, UnavailableError
 
 LOG = logging.getLogger(__name__)
 ALIVE_SECONDS = 1.0  # how often a waiting caller looks whether the inference thread still lives
+GATHER_SECONDS = 0.004  # how long an idle engine waits for requests that are just being prepared
 CHECK_SECONDS = 0.05  # how often it asks whether the request is cancelled
 
 
@@ -283,6 +284,8 @@ class LocalEngine:
                 if self._closing and not self._arriving:
                     return None
                 self._wake.wait()
+            if not self._batch.size:
+                self._wait_for_arrivals()
             while self._waiting:
                 row = self._waiting[0]
                 if row.cancelled.is_set():
@@ -294,6 +297,12 @@ class LocalEngine:
         for row in cancelled:
             row.finish("cancelled")
         return joining
+
+    def _wait_for_arrivals(self) -> None:
+        """Requests that come together start together: one pass over their prompts instead of one for each."""
+        until = time.perf_counter() + GATHER_SECONDS
+        while self._arriving and (left := until - time.perf_counter()) > 0:
+            self._wake.wait(left)
 
     def _fail_everything(self, error: BaseException) -> None:
         with self._wake:

@@ -95,9 +95,9 @@ def test_answers_stay_right_while_others_cancel_fail_unload_and_swap(make_bench,
                 return "right" if answer.token_ids == right[number % len(right)] else "wrong"
 
     with ThreadPoolExecutor(16) as threads:
-        outcomes = list(threads.map(work, range(560)))
+        outcomes = list(threads.map(work, range(350)))
     assert outcomes.count("wrong") == 0
-    assert outcomes.count("right") == 320
+    assert outcomes.count("right") == 200
     for adapter in adapters:
         bench.engine.unload(adapter.digest)
     status = bench.engine.status()
