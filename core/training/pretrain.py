@@ -45,7 +45,7 @@ class PretrainRecipe:
     documents_per_step: int = 160
     tokenizer_start: int = 60_000
     tokenizer_documents: int = 20_000
-    steps: int = 3600
+    steps: int = 2700
     warmup_steps: int = 100
     plateau_steps: int = 800
     settle_share: float = 1.0
@@ -88,6 +88,7 @@ class BaseCard:
     seconds: float
     corpus_digest: str
     recipe: dict[str, object]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +375,7 @@ Every retailer, brand and number in its corpus is invented. It knows no real com
 {card.steps} steps, {card.tokens:,} tokens, {card.seconds:.0f} s on two CPU cores, final loss
 {card.final_loss:.4f} nats per answer token (`loss_curve.json`). Corpus digest
 (SHA-256 of its first 2,000 documents):
-`{card.corpus_digest}`. Matrices learned with Muon, the rest with AdamW, bf16 autocast.
+`{card.corpus_digest}`. {card.note}Matrices learned with Muon, the rest with AdamW, bf16 autocast.
 
 | recipe | |
 |---|---|
