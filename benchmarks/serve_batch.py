@@ -125,6 +125,9 @@ class Peft:
     def __init__(
         self, base_folder: Path, adapters: Sequence[AdapterRef], tokenizer: Any, tokens: int
     ) -> None:
+        self.plain = transformers.AutoModelForCausalLM.from_pretrained(
+            base_folder, dtype=torch.float32
+        ).eval()
         model = transformers.AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
         self.model = peft.PeftModel.from_pretrained(model, adapters[0].path, adapter_name="a0")
         for number, ref in enumerate(adapters[1:], start=1):
@@ -132,13 +135,16 @@ class Peft:
         self.model.eval()
         self.tokenizer, self.tokens = tokenizer, tokens
 
-    def _generate(self, prompts: Sequence[str], **options: Any) -> list[tuple[int, ...]]:
+    def base(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        return self._generate(prompts, model=self.plain)
+
+    def _generate(self, prompts: Sequence[str], model: Any = None, **options: Any) -> list[tuple[int, ...]]:
         encoded = [self.tokenizer.encode(prompt) for prompt in prompts]
         width = max(map(len, encoded))
         ids = torch.tensor([[0] * (width - len(e)) + e for e in encoded])
         mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded])
         with torch.inference_mode():
-            out = self.model.generate(
+            out = (model or self.model).generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=self.tokens, do_sample=False, **options
             )
         return [tuple(row[width:].tolist()) for row in out]
@@ -186,6 +192,7 @@ def measure_batch(base: Path, adapters: list[AdapterRef], tokens: int, repeats: 
     alone = [ours.answer(c, p) for c, p in zip(singles, prompts, strict=True)]
     together, peft_alone = ours.together(singles, prompts), peers.one_by_one(prompts)
     same = {
+        "base_equals_transformers": agreement(ours.together(plain, prompts), peers.base(prompts)),
         "batch_equals_alone": agreement(together, alone),
         "batch_equals_peft_one_by_one": agreement(together, peft_alone),
         "peft_mixed_equals_peft_one_by_one": agreement(peers.mixed(prompts), peft_alone),
@@ -194,6 +201,7 @@ def measure_batch(base: Path, adapters: list[AdapterRef], tokens: int, repeats: 
     best = time_in_turn(
         {
             "base": lambda: ours.together(plain, prompts),
+            "base_by_transformers": lambda: peers.base(prompts),
             "adapters": lambda: ours.together(singles, prompts),
             "mixtures": lambda: ours.together(mixtures, prompts),
             "peft_mixed": lambda: peers.mixed(prompts),
