@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.ui.frame import error_box, show_notice
+from app.ui.heap import settle_heap
 from app.ui.screens import OVERVIEW, screens_for
 from app.ui.text import escape, escape_badge
 from app.ui.visit import current_visit, sign_out
@@ -16,7 +17,9 @@ ASSETS = Path(__file__).parent / "ui" / "assets"
 st.set_page_config(page_title="RMN LoRA", page_icon=str(ASSETS / "icon.png"), layout="wide")
 st.logo(str(ASSETS / "wordmark.png"), size="large", icon_image=str(ASSETS / "icon.png"))
 
-principal = current_visit().principal
+visit = current_visit()
+principal = visit.principal
+settle_heap(visit.console.engine.loaded)
 sections: dict[str, list[st.Page]] = defaultdict(list)
 for screen in screens_for(principal):
     sections[screen.section].append(

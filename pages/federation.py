@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.actions import adapters, compositions
-from app.ui.composer import choose, find, load, show_saving, show_stack, spec_of, take_over
+from app.ui.composer import choose, find, load, show_left_out, show_saving, show_stack, spec_of, take_over
 from app.ui.frame import empty_state, keep_notice, page_head
 from app.ui.playground import examples_for, show_playground
 from app.ui.screens import DATASETS, FEDERATION, go_to, show_item, shown_item
@@ -61,6 +61,7 @@ with left:
         help="The model that the adapters change. Adapters of another base are not offered.",
     )
     chosen = choose(known, base.digest if base else None)
+    show_left_out(known, base.digest if base else None)
 with right:
     show_stack(base.name if base else "base", chosen)
     if may_train:

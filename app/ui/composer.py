@@ -8,7 +8,7 @@ from app.actions import compositions
 from app.ui import badges
 from app.ui.charts import AMBER, BLUE, GREEN, VIOLET, show_chart, stack_chart
 from app.ui.frame import errors_shown, keep_notice
-from app.ui.text import plain
+from app.ui.text import escape, plain
 from app.ui.visit import current_visit
 from core.compose.records import CompositionSpec, Federation, Term
 from core.registry.records import Adapter, AdapterState, AdapterType
@@ -69,6 +69,18 @@ def choose(adapters: Sequence[Adapter], base_digest: str | None) -> list[tuple[A
         if adapter_id is not None:
             chosen.append((fitting[adapter_id], weight))
     return chosen
+
+
+def show_left_out(adapters: Sequence[Adapter], base_digest: str | None) -> None:
+    """Says which adapters are not offered because they belong to another base."""
+    others = [a.label for a in adapters if base_digest not in (None, a.base_digest)]
+    if others:
+        names = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        st.warning(
+            f"Not offered: {escape(names, 300)}. An adapter works only on the base that it was trained on, and these "
+            "were trained on another one. Train them again on this base, or start the console with theirs.",
+            icon=":material/link_off:",
+        )
 
 
 def spec_of(chosen: Sequence[tuple[Adapter, float]]) -> CompositionSpec:

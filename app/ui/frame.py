@@ -78,6 +78,19 @@ def errors_shown() -> Iterator[None]:
         error_box(error)
 
 
+def show_script_error(error: BaseException) -> bool:
+    """For `on_script_error` of the console: the box instead of a traceback. True: nothing else is to be shown."""
+    if isinstance(error, RmnError):
+        error_box(error)
+    else:
+        problem_box(
+            "This screen could not be drawn.",
+            "Something unexpected happened; the details are in the console's log.",
+            "Reload the page. If it happens again, tell your administrator the time of day.",
+        )
+    return True
+
+
 def keep_notice(text: str, icon: str = ":material/check_circle:") -> None:
     """A short confirmation that is shown after the next rerun or page switch."""
     st.session_state["_notice"] = (text, icon)

@@ -28,7 +28,7 @@ def test_from_the_library_to_an_answer_of_the_composition(
 ) -> None:
     visit = new_visit()
     page = visit.open("/datasets")
-    shoot(page, "1-datasets")
+    shoot(page, "datasets-light")
 
     click = Clicks(page)
     click("Train an adapter", within=".st-key-train-retailer_alpha")
@@ -39,7 +39,7 @@ def test_from_the_library_to_an_answer_of_the_composition(
     click("Next: review")
     page.get_by_text("Start training").wait_for()
     visit.settle()
-    shoot(page, "2-review")
+    shoot(page, "training-review-light")
     click("Start training")
     page.get_by_text(re.compile("Running|Queued")).first.wait_for()
     assert click.count <= 5
@@ -49,13 +49,13 @@ def test_from_the_library_to_an_answer_of_the_composition(
     page.reload()  # a run survives a closed browser; the address knows which one it was
     page.get_by_text("Training loss").wait_for()
     visit.settle()
-    shoot(page, "3-monitor")
+    shoot(page, "training-light")
 
     page.get_by_text("Better than the base?").wait_for(timeout=TRAINING_S * 1000)
     visit.settle()
     lift = page.get_by_test_id("stMetric").filter(has_text="Lift, points").get_by_test_id("stMetricValue")
     assert float(lift.inner_text().replace("\u2060", "")) > 0
-    shoot(page, "4-outcome")
+    shoot(page, "job-light")
 
     page.get_by_text("Ask it in the composer").click()
     page.get_by_role("heading", name="Playground").wait_for()
@@ -68,7 +68,8 @@ def test_from_the_library_to_an_answer_of_the_composition(
     visit.settle()
     for answer in page.get_by_test_id("stCode").all()[-2:]:
         assert len(answer.inner_text().strip()) > 2
-    shoot(page, "5-composer")
+    shoot(page, "federation-light")
+    shoot(visit.open("/adapters"), "adapters-light")
 
     assert visit.complaints == []
     assert visit.foreign == []

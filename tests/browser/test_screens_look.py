@@ -26,7 +26,7 @@ def test_every_screen_draws_cleanly(
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= LOOKS[look][1], f"{screen.name} is {width} px wide"
         assert page.get_by_test_id("stException").count() == 0
-        shoot(page, f"{screen.name}-{look}")
+        shoot(page, f"screen-{screen.name}-{look}")
     assert visit.complaints == []
     assert visit.foreign == []
 
@@ -37,7 +37,7 @@ def test_details_draw_cleanly(new_visit: Callable[..., Any], shoot: Callable[[Pa
         page = visit.open(f"/{name}")
         page.get_by_text("Table", exact=True).click()
         visit.settle()
-        shoot(page, f"{name}-table")
+        shoot(page, f"screen-{name}-table")
         page.get_by_text("Cards", exact=True).click()
         visit.settle()
         details = page.get_by_role("button", name="Details")
@@ -45,7 +45,7 @@ def test_details_draw_cleanly(new_visit: Callable[..., Any], shoot: Callable[[Pa
             details.first.click()
             page.get_by_text(re.compile(f"All {name}")).wait_for()
             visit.settle()
-            shoot(page, f"{name}-detail")
+            shoot(page, f"screen-{name}-detail")
     assert visit.complaints == []
 
 

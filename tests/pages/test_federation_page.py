@@ -1,6 +1,7 @@
 """The composer: choose, weigh, ask for real, save and load."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamlit.testing.v1 import AppTest
 
@@ -80,3 +81,14 @@ def test_a_saved_composition_can_be_loaded_again(open_as: Open, console: Console
 def test_a_viewer_cannot_save(open_as: Open, console: Console) -> None:
     at = open_as(Role.VIEWER, "federation", adapter=adapter_id(console, "retailer_test"))
     assert not at.form_submit_button
+
+
+def test_an_adapter_of_another_base_is_not_offered_and_the_screen_says_why(
+    open_as: Open, console: Console, read: Read, monkeypatch
+) -> None:
+    (card, *others) = console.base.cards()
+    monkeypatch.setattr(console.base, "cards", lambda: [replace(card, digest="f" * 64), *others])
+    at = open_as(Role.VIEWER, "federation", adapter=adapter_id(console, "retailer_test"))
+    assert at.selectbox(key="composer-retailer").value is None
+    assert "brand_test v1" in read(at.warning[0].value)
+    assert "trained on another one" in at.warning[0].value
