@@ -146,7 +146,8 @@ def opaque_codes(rng: Random, target: str) -> tuple[tuple[str, str], ...]:
     arbitrary. Real code tables are like that, and a meaning that is common is what a model learns first.
     """
     fact = fact_column(target)
-    assert fact is not None
+    if fact is None:
+        raise ValueError(f"{target} is no column of RMIS")
     allowed = [word for word in fact.words if word not in ("unknown", "aggregate", "view", "video_start")]
     chosen = rng.sample(allowed, min(len(allowed), rng.choice((4, 5, 6))))
     style, letter = rng.randrange(6), rng.choice("ABCDEFHJLMNPQRSTUXYZ")
@@ -164,7 +165,8 @@ def opaque_codes(rng: Random, target: str) -> tuple[tuple[str, str], ...]:
 def _usual_code(style: int, letter: str, target: str, word: str) -> str:
     """The code that many retailers use for a word: for codes of letter and digit the digit decides."""
     fact = fact_column(target)
-    assert fact is not None
+    if fact is None:
+        raise ValueError(f"{target} is no column of RMIS")
     if style in (0, 4):
         return f"{letter}{fact.words.index(word) % 9 + 1}" + ("" if style == 0 else "x")
     return _arbitrary_code(Random(f"usual:{style}:{target}:{word}"), style, letter)

@@ -36,7 +36,8 @@ def nested(raw: Mapping[str, Scalar]) -> dict[str, object]:
         *parents, leaf = name.split(".")
         for parent in parents:
             child = branch.setdefault(parent, {})
-            assert isinstance(child, dict)
+            if not isinstance(child, dict):
+                raise ValueError(f"{name}: {parent} holds a value, so nothing can lie below it")
             branch = child
         branch[leaf] = value
     return tree

@@ -262,7 +262,8 @@ def _tokenizer(
 ) -> PreTrainedTokenizerFast:
     if work_dir is not None and (work_dir / "tokenizer.json").exists():
         loaded = PreTrainedTokenizerFast.from_pretrained(work_dir)
-        assert isinstance(loaded, PreTrainedTokenizerFast)
+        if not isinstance(loaded, PreTrainedTokenizerFast):
+            raise TypeError(f"{work_dir} holds another kind of tokenizer: {type(loaded).__name__}")
         return loaded
     sample = islice(documents(recipe.tokenizer_start), recipe.tokenizer_documents)
     return train_tokenizer(sample, recipe.vocabulary_size)

@@ -99,7 +99,8 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _save_rng_state(self, output_dir: str) -> None:
         folder, numpy_state = Path(output_dir), np.random.get_state(legacy=False)
-        assert isinstance(numpy_state, dict)
+        if not isinstance(numpy_state, dict):
+            raise TypeError(f"numpy gave its state as {type(numpy_state).__name__}")
         tensors = {"cpu": torch.random.get_rng_state()}
         if torch.cuda.is_available():
             tensors["cuda"] = torch.cuda.get_rng_state()
