@@ -57,12 +57,12 @@ DEVELOPMENT_RETAILERS: tuple[RetailerSpec, ...] = (
         slug="sigma",
         network="Sigma Media",
         shape=FileShape.JSONL,
-        time_format="epoch_ms",
+        time_format="%Y%m%d",
         timezone="UTC",
         grain="day",
         currency="EUR",
         columns=(
-            SourceColumn("dgM", "ts", _TIME),
+            SourceColumn("dgDat", "ts", _TIME),
             SourceColumn(
                 "pl",
                 "placement_type",

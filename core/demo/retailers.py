@@ -165,12 +165,12 @@ RETAILER_BETA = RetailerSpec(
     slug="beta",
     network="Beta Media",
     shape=FileShape.JSONL,
-    time_format="epoch_ms",
+    time_format="%Y%m%d",
     timezone="UTC",
     grain="day",
     currency="EUR",
     columns=(
-        _time("tgMs"),
+        _time("tgDat"),
         _code(
             "zn",
             "placement_type",
