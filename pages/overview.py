@@ -52,7 +52,7 @@ if jobs:
 else:
     empty_state(
         "No training has run yet.",
-        "Choose a dataset; a first adapter takes about two minutes on two CPU cores.",
+        "Choose a dataset; before a run starts, its review says how long it will take.",
         icon=":material/model_training:",
         actions={"Train an adapter": lambda: go_to(TRAINING)}
         if visit.principal.may(Permission.TRAIN)

@@ -41,6 +41,7 @@ def show_table(
             key=f"{key}-filter",
             type="search",
             placeholder="Type to filter",
+            width=360,
             label_visibility="collapsed",
         )
         kept = [row for row in rows if _matches(row, columns, term)]

@@ -8,12 +8,14 @@ from app.ui.charts import BLUE, comparison_chart, loss_chart, reading_chart, sta
 from core.jobs.records import JobPoint
 from core.training.records import Proportion
 
-POINTS = [JobPoint(step, datetime(2026, 1, 1, tzinfo=UTC), loss=1 / step, learning_rate=1e-3) for step in (1, 2, 3)]
+POINTS = [
+    JobPoint(step, datetime(2026, 1, 1, tzinfo=UTC), loss=1 / step, learning_rate=1e-3) for step in (1, 2, 3)
+]
 
 
 def assert_is_labelled(figure: go.Figure, n: str) -> None:
     assert figure.layout.title.text
-    assert n in figure.layout.title.text
+    assert n in figure.layout.title.subtitle.text
     assert figure.layout.yaxis.title.text
     for trace in figure.data:
         assert "%{y" in trace.hovertemplate
@@ -48,13 +50,19 @@ def test_base_and_adapter_stand_side_by_side_with_intervals():
     assert_is_labelled(figure, "n 150")
     base, adapter = figure.data
     assert (base.name, adapter.name) == ("base", "adapter")
-    assert (round(adapter.y[0]), round(adapter.error_y.array[0]), round(adapter.error_y.arrayminus[0])) == (90, 3, 5)
+    assert (round(adapter.y[0]), round(adapter.error_y.array[0]), round(adapter.error_y.arrayminus[0])) == (
+        90,
+        3,
+        5,
+    )
 
 
 def test_a_name_in_the_stack_is_shown_as_it_is_written():
-    figure = stack_chart("base", [('<a href="//x">x</a>', "retailer", 0.5), ("two", "task", -1.0)], {"retailer": BLUE})
+    figure = stack_chart(
+        "base", [('<a href="//x">x</a>', "retailer", 0.5), ("two", "task", -1.0)], {"retailer": BLUE}
+    )
     words = " ".join(annotation.text for annotation in figure.layout.annotations)
     assert "<a " not in words
     assert "&lt;a href" in words
     assert "-1.00" in words
-    assert len(figure.data) == 3
+    assert len(figure.data) == 3 * 3  # a plate has a face and two edges

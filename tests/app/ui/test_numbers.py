@@ -11,21 +11,24 @@ NOW = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (7_300_000, "7.3 MB"), (2.1e9, "2.1 GB")]
+    ("value", "words"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (7_300_000, "7.3 MB"), (2.1e9, "2.1 GB")],
 )
 def test_sizes_take_the_unit_that_fits(value, words):
     assert numbers.size(int(value)) == words
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
 )
 def test_durations_read_like_a_clock(seconds, words):
     assert numbers.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(None, "–"), (840, "840"), (84_000, "84 k"), (3_712_000, "3.71 M"), (8.03e9, "8.03 B")]
+    ("value", "words"),
+    [(None, "–"), (840, "840"), (84_000, "84 k"), (3_712_000, "3.71 M"), (8.03e9, "8.03 B")],
 )
 def test_large_counts_are_shortened(value, words):
     assert numbers.short_count(None if value is None else int(value)) == words
