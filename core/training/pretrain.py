@@ -371,6 +371,8 @@ production**; name your own base model there.
 
 Every retailer, brand and number in its corpus is invented. It knows no real company and no general English.
 
+It cannot turn epoch milliseconds into dates: an adapter for such a retailer gets everything right but the time.
+
 ## Training
 
 {card.steps} steps, {card.tokens:,} tokens, {card.seconds:.0f} s on two CPU cores, final loss
