@@ -24,8 +24,12 @@ active = [adapter for adapter in everything if adapter.state is AdapterState.ACT
 figures(
     [
         Figure("Active", count(len(active)), f"of {len(everything)} adapters"),
-        Figure("Trained here", count(sum(a.source is AdapterSource.TRAINED for a in everything))),
-        Figure("On disk", size(sum(a.size_bytes for a in everything))),
+        Figure(
+            "Trained here",
+            count(sum(a.source is AdapterSource.TRAINED for a in everything)),
+            "by jobs of this workspace",
+        ),
+        Figure("On disk", size(sum(a.size_bytes for a in everything)), "weights in safetensors"),
     ]
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -39,7 +39,11 @@ if not jobs:
 ended = [job for job in jobs if job.state.final]
 figures(
     [
-        Figure("Running or waiting", count(len(jobs) - len(ended))),
+        Figure(
+            "Running or waiting",
+            count(len(jobs) - len(ended)),
+            "shown live below" if len(ended) < len(jobs) else "none now",
+        ),
         Figure(
             "Succeeded",
             count(sum(job.state is JobState.SUCCEEDED for job in jobs)),

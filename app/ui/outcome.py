@@ -107,9 +107,11 @@ def _versus(label: str, base: Proportion, adapter: Proportion) -> Figure:
     return Figure(label, numbers.percent(adapter.value), f"base {numbers.percent(base.value)}")
 
 
-def _slices(evaluation: Evaluation) -> dict[str | None, SliceScore]:
-    named: dict[str | None, SliceScore] = dict(evaluation.slices.items())
-    return named or {None: evaluation.headline}
+def _slices(evaluation: Evaluation) -> Mapping[str | None, SliceScore]:
+    """Scores by slice, the headline first."""
+    first = evaluation.headline_slice
+    names = sorted(evaluation.slices, key=lambda name: (name != first, name))
+    return {name: evaluation.slices[name] for name in names} or {None: evaluation.headline}
 
 
 def _charts(evaluation: Evaluation, key: str) -> None:
