@@ -193,3 +193,23 @@ def test_a_run_folder_sweeps_what_a_kill_left_and_keeps_what_belongs_to_the_work
     folder.begin({"a": 1})
     assert sorted(p.name for p in folder.path.iterdir()) == ["fence", "lock", "log.txt", "run.json"]
     assert json.loads((folder.path / "run.json").read_text()) == {"a": 1}
+
+
+def test_attention_in_float32_changes_no_answer_of_a_float32_base(tiny_models: Path) -> None:
+    import torch
+
+    from core.engine.base import load_base
+    from core.training.attention import NAME, attend_in_float32
+
+    model: Any = load_base(tiny_models / "base" / "tiny", device="cpu").model
+    ids = torch.tensor([[5, 9, 20, 31, 7], [8, 8, 2, 4, 4]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    with torch.inference_mode():
+        before = model(input_ids=ids, attention_mask=mask).logits
+        attend_in_float32(model)
+        assert model.config._attn_implementation == NAME
+        after = model(input_ids=ids, attention_mask=mask).logits
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = model(input_ids=ids, attention_mask=mask).logits
+    assert torch.equal(before, after)
+    assert torch.allclose(before, mixed.float(), atol=0.2)
