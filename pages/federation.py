@@ -3,7 +3,17 @@
 import streamlit as st
 
 from app.actions import adapters, compositions
-from app.ui.composer import choose, find, load, show_left_out, show_saving, show_stack, spec_of, take_over
+from app.ui.composer import (
+    choose,
+    find,
+    is_new,
+    load,
+    show_left_out,
+    show_saving,
+    show_stack,
+    spec_of,
+    take_over,
+)
 from app.ui.frame import empty_state, keep_notice, page_head
 from app.ui.playground import examples_for, show_playground
 from app.ui.screens import DATASETS, FEDERATION, go_to, show_item, shown_item
@@ -29,6 +39,8 @@ wanted = find(shown_item("adapter") or "", known)
 if wanted is not None:
     take_over(wanted)
     show_item("adapter", None)
+elif is_new():
+    take_over(next(adapter for adapter in known if adapter.state is AdapterState.ACTIVE))
 
 saved = compositions.list_federations(visit.console, visit.principal)
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -218,11 +218,20 @@ def _dataset(visit: Visit, adapter: Adapter) -> None:
 
 
 def _maker(adapter: Adapter) -> None:
-    training = adapter.manifest.training or {}
+    told = adapter.manifest.training or {}
+    parts = [
+        f"{words} {show(told[name])}".strip()
+        for name, words, show in (
+            ("steps", "steps", numbers.count),
+            ("seconds", "in", numbers.duration),
+            ("tokens", "tokens", numbers.short_count),
+            ("final_loss", "final loss", "{:.4g}".format),
+        )
+        if isinstance(told.get(name), int | float)
+    ]
     st.text(badges.source_word(adapter.source))
-    facts = [f"{name} {value}" for name, value in training.items() if isinstance(value, int | float)]
-    if facts:
-        st.caption(escape(" · ".join(facts), 300))
+    if parts:
+        st.caption(escape(" · ".join(parts)))
     if adapter.job_id is not None and st.button("Open the job", key="lineage-job"):
         go_to(JOBS, job=adapter.job_id)
 

@@ -12,6 +12,7 @@ from app.ui.text import escape
 from app.ui.visit import Visit
 
 SHOWN = 500
+ALL = "All actions"
 _COLUMNS = (
     Column("seq", "Number", "number"),
     Column("at", "When, UTC", "time"),
@@ -35,8 +36,7 @@ def show_audit(visit: Visit) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         action = st.selectbox(
             "Action",
-            [None, *sorted({entry.action for entry in entries})],
-            format_func=lambda name: "All actions" if name is None else name,
+            [ALL, *sorted({entry.action for entry in entries})],
             key="audit-action",
         )
         if st.button("Verify the chain", icon=":material/verified_user:", key="audit-verify"):
@@ -58,7 +58,7 @@ def show_audit(visit: Visit) -> None:
             "hash": short_digest(entry.hash),
         }
         for entry in entries
-        if action in (None, entry.action)
+        if action in (ALL, entry.action)
     ]
-    show_table(rows, _COLUMNS, key="audit", alt="Audit log, newest first", file_name="audit.csv", height=480)
+    show_table(rows, _COLUMNS, key="audit", alt="Audit log, newest first", file_name="audit.csv")
     st.caption(f"The newest {count(min(len(entries), SHOWN))} entries.")

@@ -32,6 +32,11 @@ def take_over(adapter: Adapter) -> None:
     st.session_state[_weight(adapter.type)] = 1.0
 
 
+def is_new() -> bool:
+    """Whether nothing has been chosen in this visit yet, not even to leave a slot empty."""
+    return not any(_slot(kind) in st.session_state for kind in _SLOTS)
+
+
 def load(federation: Federation, adapters: Sequence[Adapter]) -> list[str]:
     """Set the slots as a saved composition has them; the names that cannot be shown here are returned."""
     for kind in _SLOTS:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.ui.text import escape
+from app.ui.text import escape, plain
 from core.errors import RmnError
 
 Click = Callable[[], None]
+LONGEST_WORD = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,14 @@ def show_notice() -> None:
 
 
 def fact_list(facts: Mapping[str, str], alt: str) -> None:
-    """Names and values, one per line, wrapped and letter by letter."""
-    st.table(
-        {escape(name): escape(value, 2000) for name, value in facts.items()}, border="horizontal", alt=alt
-    )
+    """Names and values, letter by letter: a table, and below it the values that no line would hold, to copy."""
+    unbroken = {
+        name for name, value in facts.items() if max(map(len, value.split()), default=0) > LONGEST_WORD
+    }
+    short = {escape(name): escape(value, 2000) for name, value in facts.items() if name not in unbroken}
+    if short:
+        st.table(short, border="horizontal", alt=alt)
+    for name in facts:
+        if name in unbroken:
+            st.caption(escape(name))
+            st.code(plain(facts[name]), language=None, wrap_lines=True)

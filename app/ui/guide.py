@@ -36,7 +36,7 @@ def next_step(principal: Principal, *, trained: int, running: Sequence[Job], fed
             "Give it a record it never saw; base and composition answer side by side.",
             False,
             "Ask a question",
-            lambda: go_to(FEDERATION, view="ask"),
+            lambda: go_to(FEDERATION),
         ),
     ]
     current = next((step for step in steps if not step.done and step.allowed), steps[-1])

@@ -51,7 +51,7 @@ def test_the_detail_shows_rows_literally_problems_and_the_card(open_as: Open, co
     assert at.success or at.warning or at.error
     at.session_state["dataset-tab"] = "Card"
     at.run()
-    assert made.digest in at.table[0].value.to_string()
+    assert made.digest in [code.value for code in at.code]
 
 
 def test_training_starts_from_a_card_with_that_set_chosen(open_as: Open, console: Console) -> None:

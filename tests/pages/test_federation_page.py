@@ -31,6 +31,11 @@ def test_an_adapter_that_is_composed_stands_in_its_slot(open_as: Open, console: 
     assert formula(at) == "W' = W + 1·ΔW(retailer_test v1)"
 
 
+def test_a_first_visit_finds_the_newest_adapter_in_its_slot(open_as: Open) -> None:
+    at = open_as(Role.VIEWER, "federation")
+    assert formula(at).count("ΔW") == 1
+
+
 def test_weights_enter_the_sum_with_their_sign(open_as: Open, console: Console) -> None:
     at = open_as(Role.VIEWER, "federation", adapter=adapter_id(console, "retailer_test"))
     at.selectbox(key="composer-brand").set_value(adapter_id(console, "brand_test")).run()
