@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.demo.workspace import prepare_workspace
 from sqlalchemy.orm import Session
 
+from core.demo.workspace import prepare_workspace
 from core.errors import UnavailableError
 from core.settings import PROJECT_ROOT, Settings
 from core.storage.database import Database

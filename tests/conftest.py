@@ -178,3 +178,8 @@ def _wipe(database: Database) -> None:
                 connection.execute(table.delete())
         if not postgresql:
             connection.execute(text("SET foreign_key_checks = 1"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last: Playwright leaves an event loop running, in which no other test could start its own."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)

@@ -66,6 +66,7 @@ def jobs_in(s: Session, states: Collection[JobState]) -> list[Job]:
 
 def cancel_queued(s: Session, tenant_id: str, job_id: str, now: datetime) -> bool:
     """End a job that nobody has claimed; False when it is not queued (any more)."""
+    _lock(s, job_id)
     return _changed(
         s,
         update(JobRow)
@@ -94,6 +95,7 @@ def claim(
     gone_fence: str | None,
 ) -> bool:
     """Make `fence` the one that may write; False when the job has ended or a living attempt holds it."""
+    _lock(s, job_id)
     running = JobRow.state == JobState.RUNNING.value
     if lapsed_before is not None:
         gone = or_(
@@ -194,6 +196,12 @@ def points(s: Session, job_id: str) -> list[JobPoint]:
         )
         for row in _fresh(s, statement)
     ]
+
+
+def _lock(s: Session, job_id: str) -> None:
+    """Lock the row by its key. Two that change its state at once could otherwise deadlock on MariaDB: each
+    would hold an index entry that the other needs."""
+    s.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
 
 
 def _changed(s: Session, statement: Any) -> bool:

@@ -52,6 +52,7 @@ class Progress:
         self._points: list[JobPoint] = []
         self._stage, self._step, self._total, self._eta_s = job.stage, job.step, job.total_steps, job.eta_s
         self._written_at = float("-inf")
+        self._cancelled = False
 
     def enter(self, stage: str, *, eta_s: float | None = None) -> None:
         """Begin a stage; written at once."""
@@ -72,6 +73,8 @@ class Progress:
         self._step = self._step if step is None else step
         self._total = self._total if total_steps is None else total_steps
         self._eta_s = eta_s
+        if self._cancelled:  # a checkpoint, written meanwhile, has seen it
+            raise RunCancelledError
         if self._stop.requested or time.monotonic() - self._written_at >= self._least_interval_s:
             self.write()
 
@@ -108,4 +111,5 @@ class Progress:
         except OperationalError:
             return True
         self._points = []
+        self._cancelled = not wanted
         return wanted

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from streamlit.runtime import Runtime
 
 from app.actions import people
 from app.asgi import build_app, screen_policy
@@ -31,8 +32,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
     home = tmp_path_factory.mktemp("guarded")
     shutil.copy(sqlite_template, home / "rmn.sqlite")
     console = build_console(Settings(home=home))
+    before, Runtime._instance = Runtime._instance, None  # Streamlit makes one per process and keeps it
     with TestClient(build_app(console), base_url=HERE, follow_redirects=False) as client:
         yield console, client
+    Runtime._instance = before
     shared_console.set(None)
 
 
