@@ -5,6 +5,7 @@ from core.storage.tables.base import Base
 from core.storage.tables.compositions import FederationRow
 from core.storage.tables.datasets import DatasetRow
 from core.storage.tables.jobs import JobPointRow, JobRow
+from core.storage.tables.mappings import HarmonizedRunRow, MappingRow, MappingVersionRow
 from core.storage.tables.tenants import (
     ApiKeyRow,
     AuditHeadRow,
@@ -23,8 +24,11 @@ __all__ = [
     "Base",
     "DatasetRow",
     "FederationRow",
+    "HarmonizedRunRow",
     "JobPointRow",
     "JobRow",
+    "MappingRow",
+    "MappingVersionRow",
     "SignInLinkRow",
     "TenantRow",
     "UserRow",
