@@ -35,6 +35,7 @@ from core.training.callback import Reporter
 from core.training.checkpoints import RunFolder
 from core.training.estimate import SECONDS_PER_EVALUATED_TOKEN, total_steps
 from core.training.evaluate import evaluate_adapter, evaluation_document, held_out_rows
+from core.training.processor import cpu_multiplies_bfloat16
 from core.training.progress import Clock, Progress, Stop
 from core.training.prompts import answer_turns, prompt_turns
 from core.training.publish import library_versions, make_manifest, publish_adapter
@@ -209,10 +210,10 @@ def _arguments(
 
 
 def trains_in_bfloat16(device: torch.device) -> bool:
-    """Whether mixed precision in bfloat16 is faster here: GPUs that have it, CPUs with AVX512-BF16 or AMX."""
+    """Whether mixed precision in bfloat16 is faster here: GPUs that have it, CPUs that multiply in it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return cpu_multiplies_bfloat16()
 
 
 def _table(rows: Sequence[Example]) -> Table:
