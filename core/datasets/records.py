@@ -11,6 +11,7 @@ class DatasetKind(StrEnum):
 
     SFT = "sft"  # prompt and completion
     DPO = "dpo"  # prompt, chosen, rejected
+    KTO = "kto"  # prompt, completion, and whether people liked it
     EVENTS = "events"  # a retailer's raw export
     REFERENCE = "reference"  # SKU catalog, uplift priors, performance metrics, audiences
 
@@ -21,6 +22,11 @@ class Layout(StrEnum):
     PROMPT_COMPLETION = "prompt_completion"  # prompt, completion: text, or lists of messages
     MESSAGES = "messages"  # one list of messages that ends with the answer
     PREFERENCES = "preferences"  # chosen, rejected, and prompt (or the prompt as their common beginning)
+    ALPACA = "alpaca"  # instruction, input (may be missing), output
+    SHAREGPT = "sharegpt"  # conversations: a list of from and value
+    TOOL_CALLS = "tool_calls"  # messages whose answer calls a tool, with the tools that were offered
+    LABELS = "labels"  # prompt, completion, and a label: thumb up or down
+    FIELD_MAPPINGS = "field_mappings"  # rules of an RMIS mapping: source_field, target, transform, qualifiers
 
 
 class Split(StrEnum):
@@ -60,6 +66,7 @@ class Example:
     """One demonstration. `slice` names what a test row measures (new_values, held_out_columns) or is None.
 
     `system` is the system turn before the prompt, or "" where there is none. `line` is its line in the file.
+    `history` holds the turns (role, text) between the two, in a conversation of several turns.
     """
 
     prompt: str
@@ -68,6 +75,7 @@ class Example:
     slice: str | None
     line: int
     system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,35 @@ class Preference:
     slice: str | None
     line: int
     system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One answer with what people said of it: `liked` is thumb up (true) or down (false)."""
+
+    prompt: str
+    completion: str
+    liked: bool
+    split: Split
+    slice: str | None
+    line: int
+    system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+
+
+class Fix(StrEnum):
+    """What one click can do about a problem."""
+
+    NONE = ""
+    DROP_ROWS = "drop_rows"
+    KEEP_FIRST_DUPLICATE = "keep_first_duplicate"
+    MOVE_TO_TRAIN = "move_to_train"
+    TRIM_TEXT = "trim_text"
+    MASK_PERSONAL_DATA = "mask_personal_data"
+    REPAIR_ENCODING = "repair_encoding"
+    DROP_CONTRADICTIONS = "drop_contradictions"
+    RELABEL_SPLIT = "relabel_split"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +125,7 @@ class Problem:
     """Something wrong with a dataset, with the lines that show it (at most the first ten).
 
     `message` says what is wrong, why it matters and what to do next; `rows` counts all rows concerned.
+    `fix` names what one click can do about it, or is empty.
     """
 
     rule: str
@@ -95,3 +133,4 @@ class Problem:
     message: str
     rows: int
     lines: tuple[int, ...]
+    fix: str = ""
