@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from core.training.muon import Float32Muon
 from core.training.processor import cpu_multiplies_bfloat16
 from core.training.tokenizer import Message, encode_chats, train_tokenizer
 
@@ -71,9 +72,9 @@ class PretrainRecipe:
 
         The refining steps warm up for a third as long and fall to zero, too.
         """
-        if step >= self.steps:
+        if self.refine_steps and step >= self.steps:
             done, warm = step - self.steps, max(1, self.warmup_steps // 3)
-            return self.refine_share * min((done + 1) / warm, 1 - done / max(1, self.refine_steps))
+            return self.refine_share * min((done + 1) / warm, 1 - done / self.refine_steps)
         if step < self.plateau_steps:
             return min(1.0, (step + 1) / max(1, self.warmup_steps))
         return self.settle_share * max(0.0, (self.steps - step) / max(1, self.steps - self.plateau_steps))
@@ -245,7 +246,8 @@ def _loss(
 def _optimizers(model: LlamaForCausalLM, recipe: PretrainRecipe) -> list[tuple[torch.optim.Optimizer, float]]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers." in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "layers." not in name]
-    muon = torch.optim.Muon(
+    kind = torch.optim.Muon if cpu_multiplies_bfloat16() else Float32Muon
+    muon = kind(
         matrices, lr=recipe.muon_rate, momentum=recipe.muon_momentum, weight_decay=recipe.weight_decay
     )
     adam = torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)

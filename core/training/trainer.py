@@ -14,6 +14,7 @@ from trl import SFTTrainer
 
 from core.storage.files import staged_directory
 from core.training.checkpoints import RunFolder
+from core.training.sampler import SimilarLengths
 
 # Decoders whose logits are the output embedding's product and nothing more, so that the answer's positions can be
 # picked before it. For all others TRL's own loss is used.
@@ -61,6 +62,11 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         total = functional.cross_entropy(logits.float(), labels[answered], reduction="sum")
         count = answered.sum() if num_items_in_batch is None else num_items_in_batch
         return total / torch.as_tensor(count, device=total.device).clamp(min=1)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        return SimilarLengths(lengths, self.args.per_device_train_batch_size, self.args.data_seed)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.before_checkpoint()
