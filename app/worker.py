@@ -26,22 +26,33 @@ from core.tenants import service as tenants
 
 SWEEP_EVERY_S = 5.0
 CREDENTIALS_KEPT = timedelta(days=30)
+HARMONIZE = "harmonize"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = structlog.get_logger(__name__)
 Command = Callable[[Job], Sequence[str]]
 
 
+def job_command(job: Job) -> list[str]:
+    """The child process that runs a job of any kind."""
+    return harmonize_command(job) if job.kind == HARMONIZE else training_command(job)
+
+
 def training_command(job: Job) -> list[str]:
-    """The child process that runs a job."""
+    """The child process that trains."""
     return [sys.executable, "-m", "app.training_child", "--job", job.id, "--fence", job.fence]
+
+
+def harmonize_command(job: Job) -> list[str]:
+    """The child process that harmonizes. It never loads torch."""
+    return [sys.executable, "-m", "app.harmonize_child", "--job", job.id, "--fence", job.fence]
 
 
 def run_worker(
     settings: Settings,
     *,
     jobs_at_once: int = 1,
-    command: Command = training_command,
+    command: Command = job_command,
     pace: Pace | None = None,
     sweep_every_s: float = SWEEP_EVERY_S,
 ) -> int:
@@ -72,7 +83,7 @@ def run_job_here(
     settings: Settings,
     job_id: str,
     *,
-    command: Command = training_command,
+    command: Command = job_command,
     pace: Pace | None = None,
     stop: threading.Event | None = None,
 ) -> Outcome:

@@ -2,7 +2,8 @@
 
     RmnError
     ├── InvalidInputError            the request or file is wrong; nothing was changed
-    │   └── RefusedFileError         a file was read and is not safe or not what it claims to be
+    │   ├── RefusedFileError         a file was read and is not safe or not what it claims to be
+    │   └── QuotaExceededError       this tenant may not store that much
     ├── NotAuthenticatedError        no credential, or one that is not valid (any more)
     ├── PermissionDeniedError        a valid credential whose role does not allow this
     ├── NotFoundError                no such thing for this tenant (also when another tenant has it)
@@ -44,6 +45,12 @@ class RefusedFileError(InvalidInputError):
     """A file was read and is not safe, or is not what it claims to be."""
 
     code = "refused_file"
+
+
+class QuotaExceededError(InvalidInputError):
+    """The files of this tenant would take more room than it may have."""
+
+    code = "quota_exceeded"
 
 
 class NotAuthenticatedError(RmnError):

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     )
     requests_per_minute: int = Field(6000, ge=1, description="API requests a tenant may make in a minute.")
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that an upload may hold, in MB.")
+    upload_quota_mb: int = Field(
+        20_480, ge=1, description="Room that the uploaded files of one tenant may take together, in MB."
+    )
     open_registration: bool = Field(
         False, description="Whether POST /tenants/register works without an administrator's key."
     )
@@ -102,6 +105,11 @@ class Settings(BaseSettings):
     def datasets_dir(self) -> Path:
         """Where imported datasets live, one file per digest."""
         return self.home / "datasets"
+
+    @property
+    def harmonized_dir(self) -> Path:
+        """Where harmonized rows live, one folder per run."""
+        return self.home / "harmonized"
 
     @property
     def jobs_dir(self) -> Path:

@@ -70,6 +70,7 @@ def import_dataset(
             adapter_type=None if adapter_type is None else AdapterType(adapter_type).value,
             datasets_dir=c.settings.datasets_dir,
             limit_bytes=c.settings.upload_limit_mb << 20,
+            quota_bytes=c.settings.upload_quota_mb << 20,
             now=now,
         )
         audit.append(

@@ -1,6 +1,5 @@
 """The dataset library: register, import, find, read and check."""
 
-from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -15,12 +14,12 @@ from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set
 from core.datasets.formats import detect_format, read_rows
 from core.datasets.layouts import Outline
 from core.datasets.records import Dataset, DatasetKind, Example, Preference, Problem
+from core.datasets.registration import SUPERSEDED, checked_name, register_stored, room_left
 from core.datasets.rows import Fault, Row
 from core.datasets.uploads import StoredFile, store_upload
 from core.errors import IntegrityError, InvalidInputError, NotFoundError
 from core.settings import PROJECT_ROOT
 from core.storage.files import sha256_of
-from core.storage.ids import new_id
 
 __all__ = [
     "check_dataset",
@@ -39,7 +38,6 @@ __all__ = [
 ]
 
 ADAPTER_TYPES = ("retailer", "task", "brand", "domain")
-SUPERSEDED = "superseded_by"
 MAX_PREVIEW_ROWS = 1000
 
 
@@ -59,7 +57,7 @@ def register_file(
     stored = StoredFile(path.resolve(), sha256_of(path), path.stat().st_size)
     if card is None:
         _, found = _inspect(path, path.name)
-        entries = _made_card(_checked_name(name), None, stored, found)
+        entries = _made_card(checked_name(name), None, stored, found)
     else:
         entries = card
         told = cards.parse_card(card, path.name).digest
@@ -69,7 +67,7 @@ def register_file(
                 f"Its SHA-256 is {stored.digest[:12]}…, its card says {told[:12]}….",
                 "Restore it, or generate the demo data again.",
             )
-    return _register(session, tenant_id, _checked_name(name), stored, entries=entries, now=now)
+    return register_stored(session, tenant_id, checked_name(name), stored, entries=entries, now=now)
 
 
 def import_upload(
@@ -82,21 +80,26 @@ def import_upload(
     datasets_dir: Path,
     limit_bytes: int,
     now: datetime,
+    quota_bytes: int | None = None,
 ) -> Dataset:
     """Store an uploaded training file and register it; every row must be readable.
 
     JSONL, JSON or CSV, plain or gzipped: prompt and completion, messages, or chosen and rejected. A set that
     names no splits gets them from its prompts (80/10/10). If the transaction fails, the stored file may stay.
-    Raises InvalidInputError (with the lines that are wrong), UnavailableError when the disk refuses.
+    `quota_bytes` is what all uploads of the tenant may take together. Raises InvalidInputError (with the lines
+    that are wrong), QuotaExceededError, UnavailableError when the disk refuses.
     """
-    name = _checked_name(name)
+    name = checked_name(name)
     if adapter_type is not None and adapter_type not in ADAPTER_TYPES:
         raise InvalidInputError(
             f"«{adapter_type[:40]}» is no adapter type.", "", f"Use one of {', '.join(ADAPTER_TYPES)}."
         )
-    stored, found = store_upload(file, datasets_dir, limit_bytes, lambda staging: _inspect(staging, name))
+    room = None if quota_bytes is None else room_left(session, tenant_id, datasets_dir, quota_bytes)
+    stored, found = store_upload(
+        file, datasets_dir, limit_bytes, lambda staging: _inspect(staging, name), room_bytes=room
+    )
     entries = _made_card(name, adapter_type, stored, found)
-    return _register(session, tenant_id, name, stored, entries=entries, now=now)
+    return register_stored(session, tenant_id, name, stored, entries=entries, now=now)
 
 
 def get(session: Session, tenant_id: str, dataset_id: str) -> Dataset:
@@ -233,59 +236,3 @@ def _made_card(
         "ignored_columns": list(outline.ignored_columns),
         "digest": stored.digest,
     }
-
-
-def _register(
-    session: Session, tenant_id: str, name: str, stored: StoredFile, *, entries: dict[str, Any], now: datetime
-) -> Dataset:
-    card = cards.parse_card(entries, name)
-    dataset = Dataset(
-        id=new_id("ds"),
-        tenant_id=tenant_id,
-        name=name,
-        title=card.title,
-        kind=card.kind,
-        adapter_type=card.adapter_type,
-        description=card.description,
-        simulated=card.simulated,
-        path=_stored_path(stored.path),
-        digest=stored.digest,
-        size_bytes=stored.size_bytes,
-        rows=card.rows,
-        card=entries,
-        created_at=now,
-    )
-    known = store.find_by_content(session, tenant_id, name, stored.digest)
-    if known is None and not store.insert(session, dataset):
-        known = store.find_by_content(session, tenant_id, name, stored.digest)
-    if known is not None:
-        dataset = replace(dataset, id=known.id, created_at=known.created_at)
-        if dataset != known:
-            texts = {
-                each: getattr(dataset, each) for each in ("title", "description", "simulated", "path", "card")
-            }
-            store.rewrite(session, tenant_id, dataset.id, **texts)
-    _supersede(session, dataset)
-    return dataset
-
-
-def _supersede(session: Session, dataset: Dataset) -> None:
-    """Whatever else was registered at this path holds content that is no longer there."""
-    for other in store.list_all(session, dataset.tenant_id, path=dataset.path):
-        if other.digest != dataset.digest and other.card.get(SUPERSEDED) != dataset.id:
-            store.rewrite(session, dataset.tenant_id, other.id, card={**other.card, SUPERSEDED: dataset.id})
-
-
-def _stored_path(path: Path) -> str:
-    return str(path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path)
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not name or len(name) > 200 or not name.isprintable() or "/" in name or "\\" in name:
-        raise InvalidInputError(
-            "The dataset has no usable name.",
-            "A name has 1 to 200 printable characters, without slashes.",
-            "Give it another name.",
-        )
-    return name

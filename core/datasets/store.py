@@ -79,6 +79,12 @@ def list_all(
     return [_to_record(row) for row in rows]
 
 
+def stored_files(session: Session, tenant_id: str) -> dict[str, int]:
+    """Path → size in bytes of every file that a tenant's datasets stand for."""
+    query = select(DatasetRow.path, DatasetRow.size_bytes).where(DatasetRow.tenant_id == tenant_id)
+    return {row.path: row.size_bytes for row in session.execute(query)}
+
+
 def _record(row: DatasetRow | None) -> Dataset | None:
     return None if row is None else _to_record(row)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from core.errors import InvalidInputError, UnavailableError
+from core.errors import InvalidInputError, QuotaExceededError, UnavailableError
 from core.storage.files import CHUNK_BYTES, sync_directory
 
 Checked = TypeVar("Checked")
@@ -30,15 +30,18 @@ def store_upload(
     folder: Path,
     limit_bytes: int,
     check: Callable[[Path], tuple[str, Checked]],
+    *,
+    room_bytes: int | None = None,
 ) -> tuple[StoredFile, Checked]:
     """Stream `file` into `folder` as `<sha256><suffix>`; `check` reads it and gives suffix and findings.
 
     The same bytes have the same name, so a second upload replaces a file by itself. Nothing is left behind
-    when the file is too large, the check raises, or the disk is full.
+    when the file is too large, the check raises, or the disk is full. `room_bytes` is what the quota leaves:
+    a file that is larger raises QuotaExceededError.
     """
     with _staged(folder) as staging:
         try:
-            digest, size = _copy(file, staging, limit_bytes)
+            digest, size = _copy(file, staging, limit_bytes, room_bytes)
         except OSError as error:
             raise _not_stored(error) from None
         suffix, checked = check(staging)
@@ -62,7 +65,16 @@ def _staged(folder: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def _copy(file: BinaryIO, target: Path, limit_bytes: int) -> tuple[str, int]:
+def quota_exceeded() -> QuotaExceededError:
+    """Why a file is refused that would take more room than its tenant has."""
+    return QuotaExceededError(
+        "The uploads of this workspace have no room for this file.",
+        "Together they may take as much as RMN_UPLOAD_QUOTA_MB says.",
+        "Upload a smaller file, or ask your administrator to raise RMN_UPLOAD_QUOTA_MB.",
+    )
+
+
+def _copy(file: BinaryIO, target: Path, limit_bytes: int, room_bytes: int | None) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with target.open("wb") as out:
         while chunk := file.read(CHUNK_BYTES):
@@ -73,6 +85,8 @@ def _copy(file: BinaryIO, target: Path, limit_bytes: int) -> tuple[str, int]:
                     f"It has more than {limit_bytes / 2**20:,.1f} MB.",
                     "Split it, pack it with gzip, or raise RMN_UPLOAD_LIMIT_MB.",
                 )
+            if room_bytes is not None and size > room_bytes:
+                raise quota_exceeded()
             digest.update(chunk)
             out.write(chunk)
         out.flush()

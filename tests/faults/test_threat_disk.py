@@ -291,7 +291,7 @@ import sys
 from datetime import UTC, datetime
 from core.storage.files import write_atomically
 from core.settings import load_settings
-from app.training_child import _end
+from app.job_child import end_job
 from core.jobs import service as jobs
 from core.storage.database import Database
 from core.training.failures import explain
@@ -302,7 +302,7 @@ with database.reading() as s:
 try:
     write_atomically(settings.jobs_dir / job.id / "checkpoint", bytes(4 << 20))
 except OSError as error:
-    sys.exit(_end(database, job, explain(error)))
+    sys.exit(end_job(database, job, explain(error)))
 """
 
 
