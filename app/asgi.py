@@ -46,7 +46,7 @@ def build_app(console: Console) -> streamlit.App:
         lifespan=lifespan,
         routes=routes,
         middleware=[Middleware(Guard, console=console, page_policy=screen_policy())],
-        on_script_error=_log_script_error,
+        on_script_error=_tell_script_error,
     )
 
 
@@ -75,8 +75,12 @@ def _find_configuration() -> None:
         config._main_script_path = str(PROJECT_ROOT / ENTRY.name)
 
 
-def _log_script_error(error: Exception) -> Any:
+def _tell_script_error(error: Exception) -> bool:
+    """Into the log with its traceback, onto the screen without."""
+    from app.ui.frame import show_script_error
+
     LOG.error("screen.failed", exc_info=error)
+    return show_script_error(error)
 
 
 def serve(app: Any, *, host: str, port: int) -> None:
