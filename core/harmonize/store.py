@@ -226,7 +226,7 @@ def _coverages(s: Session, tenant_id: str) -> dict[str, float]:
         .subquery()
     )
     found = s.execute(select(ranked.c.mapping_id, ranked.c.coverage).where(ranked.c.place == 1))
-    return {mapping_id: coverage for mapping_id, coverage in found}
+    return {row.mapping_id: row.coverage for row in found}
 
 
 def _versions(s: Session, tenant_id: str, *wanted: ColumnElement[bool]) -> list[MappingVersion]:
