@@ -57,7 +57,7 @@ class BuiltIn:
 
 @cache
 def built_in(path: Path) -> BuiltIn:
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    document = yaml.CSafeLoader(path.read_text(encoding="utf-8")).get_single_data()
     about = document.pop("builtin")
     return BuiltIn(path.stem, about, Mapping.model_validate(document))
 
