@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from core.training.bfloat16 import cpu_multiplies_bfloat16
 from core.training.muon import Float32Muon
-from core.training.processor import cpu_multiplies_bfloat16
 from core.training.tokenizer import Message, encode_chats, train_tokenizer
 
 CHATS_AT_ONCE = 16

@@ -31,11 +31,11 @@ from core.storage.database import Database
 from core.storage.digests import digest_adapter_folder, digest_base_folder
 from core.storage.files import staged_directory, write_atomically
 from core.training.attention import attend_in_float32
+from core.training.bfloat16 import cpu_multiplies_bfloat16
 from core.training.callback import Reporter
 from core.training.checkpoints import RunFolder
 from core.training.estimate import SECONDS_PER_EVALUATED_TOKEN, total_steps
 from core.training.evaluate import evaluate_adapter, evaluation_document, held_out_rows
-from core.training.processor import cpu_multiplies_bfloat16
 from core.training.progress import Clock, Progress, Stop
 from core.training.prompts import answer_turns, prompt_turns
 from core.training.publish import library_versions, make_manifest, publish_adapter
