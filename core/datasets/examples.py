@@ -7,8 +7,9 @@ from itertools import chain
 from pathlib import Path
 
 from core.datasets.formats import read_rows
-from core.datasets.layouts import Outline, outline_of, parse_row
-from core.datasets.records import Example, Preference
+from core.datasets.layout_rows import Parsed, parse_row
+from core.datasets.layouts import Outline, outline_of
+from core.datasets.records import DatasetKind
 from core.datasets.rows import Fault, FileLimits, Row
 from core.errors import InvalidInputError
 
@@ -25,7 +26,7 @@ class Census:
     faults: list[Fault] = field(default_factory=list)
     fault_count: int = 0
 
-    def add(self, item: Example | Preference | Fault) -> None:
+    def add(self, item: Parsed | Fault) -> None:
         """Count one row; only the first faults are kept."""
         if isinstance(item, Fault):
             self.fault_count += 1
@@ -39,10 +40,12 @@ class Census:
 
 
 def open_examples(
-    path: Path, limits: FileLimits = FileLimits(), *, name: str = ""
-) -> tuple[Outline, Iterator[Example | Preference | Fault]]:
+    path: Path, limits: FileLimits = FileLimits(), *, name: str = "", to_train: bool = True
+) -> tuple[Outline, Iterator[Parsed | Fault]]:
     """The outline of a training file and its rows in order. Holds one row at a time; errors call the file `name`.
 
+    With `to_train` only what a run here can learn from is accepted: a row is one question and one answer, and
+    a set of thumbs is refused. Without it such rows are read too, to be examined or converted.
     Raises RefusedFileError or InvalidInputError when it is no training file at all.
     """
     name = name or path.name
@@ -51,7 +54,9 @@ def open_examples(
     for row in rows:
         if isinstance(row, Row):
             outline = outline_of(row)
-            return outline, chain(faults, (_parsed(outline, each) for each in chain([row], rows)))
+            if to_train and outline.kind is DatasetKind.KTO:
+                raise _thumbs(name)
+            return outline, chain(faults, (_parsed(outline, each, to_train) for each in chain([row], rows)))
         faults.append(row)
         if len(faults) > SHOWN_FAULTS:
             break
@@ -60,7 +65,7 @@ def open_examples(
     raise InvalidInputError(f"The file {name} has no rows.", "", "Give a file with at least one example.")
 
 
-def take_census(rows: Iterable[Example | Preference | Fault]) -> Census:
+def take_census(rows: Iterable[Parsed | Fault]) -> Census:
     """Count all rows without keeping them."""
     census = Census()
     for row in rows:
@@ -80,5 +85,13 @@ def unreadable_rows(name: str, faults: Iterable[Fault], count: int) -> InvalidIn
     )
 
 
-def _parsed(outline: Outline, row: Row | Fault) -> Example | Preference | Fault:
-    return row if isinstance(row, Fault) else parse_row(outline, row)
+def _parsed(outline: Outline, row: Row | Fault, to_train: bool) -> Parsed | Fault:
+    return row if isinstance(row, Fault) else parse_row(outline, row, several_turns=not to_train)
+
+
+def _thumbs(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{name} holds answers with a thumb up or down.",
+        "Such a set can be examined; no run here learns from it yet.",
+        "Leave the label column out to learn from the liked answers, or give preference pairs.",
+    )

@@ -1,10 +1,20 @@
-"""Text that looks like personal data (e-mail, phone, payment card, IBAN, social security number) or a secret.
+"""Text that looks like personal data: e-mail, phone, payment card, IBAN, social security number, IP address, name.
 
-Numbers of retail media look alike: a GTIN, an ad id or a time in milliseconds is not a payment card.
+Numbers of retail media look alike: a GTIN, an ad id or a time in milliseconds is not a payment card. A name is
+told by what stands before it, so that brands and campaigns are none. `screen_personal_data` looks through a whole
+column fast and lets nothing through that `find_personal_data` would find.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterator
+
+import polars as pl
+
+from core.datasets.names import NAME_SCREEN, find_name
+from core.datasets.secrets import holds_secret
+
+__all__ = ["find_personal_data", "holds_secret", "is_gtin", "is_iban", "passes_luhn", "screen_personal_data"]
 
 _EMAIL = re.compile(
     r"(?<![\w.%+-])[A-Za-z0-9_%+-][\w.%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}(?![\w-])"
@@ -19,20 +29,31 @@ _NAMED_PHONE = re.compile(
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])(?!\.\d)")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
-_SECRET = re.compile(
-    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
-    r"|(?<!\w)(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)"
-    r"|(?<!\w)gh[pousr]_[A-Za-z0-9]{36,}"
-    r"|(?<!\w)sk-[A-Za-z0-9_-]{20,}"
-    r"|(?<!\w)xox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|(?<!\w)AIza[A-Za-z0-9_-]{35}"
-    r"|(?<!\w)eyJ[A-Za-z0-9_-]{10,500}\.eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10}"
+_IPV4 = re.compile(r"(?<![\w.:/-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,7}(?![\w:]|\.\d)")
+_VERSION = re.compile(
+    r"(?i)(?:\bv|version|release|build|firmware|sdk|api|app|os|patch|rev|software|driver|section|chapter|clause)"
+    r"[^a-z0-9]{0,4}$"
 )
 _NAMED_NUMBER = re.compile(
     r"(?i)(?:gtin|upc|ean|isbn|barcode|sku|asin|item|product|order|campaign|keyword|creative|advertiser|account"
     r"|session|request|event|time|\bts|id|nr|no)[^a-z0-9]{0,6}$"
 )
 CONTEXT_CHARACTERS = 24
+#: Each finds at least what its exact pattern above finds; none looks around itself, so a whole column is searched fast.
+SCREENS = (
+    r"@[A-Za-z0-9-]+\.[A-Za-z0-9-]",
+    r"\+[1-9][\d ().-]{4,}\d",
+    r"(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])[2-9]\d{2}[-.]\d{4}",
+    r"(?i)(?:phone|tel|telephone|mobile|cell|fax|whatsapp)[^\w]{1,4}\+?\(?\d[\d ()./-]{5,}",
+    r"(?:^|[^\w.-])(?:4[ -]?\d(?:[ -]?\d){14}|5[ -]?[1-5](?:[ -]?\d){14}|2[ -]?[2-7](?:[ -]?\d){14}"
+    r"|6[ -]?[025](?:[ -]?\d){14}|3[ -]?[0-9](?:[ -]?\d){12})",
+    r"(?:^|[^\w])[A-Z]{2}\d{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}",
+    r"\d{3}-\d{2}-\d{4}",
+    r"(?:\d{1,3}\.){3}\d{1,3}",
+    r"[0-9A-Fa-f]:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]|[0-9A-Fa-f]::[0-9A-Fa-f]",
+    NAME_SCREEN,
+)
 
 
 def find_personal_data(text: str) -> set[str]:
@@ -48,12 +69,19 @@ def find_personal_data(text: str) -> set[str]:
         found.add("IBAN")
     if _SSN.search(text):
         found.add("social security number")
+    if any(_addresses(text)):
+        found.add("IP address")
+    if find_name(text):
+        found.add("name")
     return found
 
 
-def holds_secret(text: str) -> bool:
-    """Whether the text holds what looks like a private key, an access key or a token."""
-    return _SECRET.search(text) is not None
+def screen_personal_data(texts: pl.Series) -> pl.Series:
+    """Whether each text may hold personal data: false means that `find_personal_data` finds nothing in it."""
+    found = pl.lit(False)
+    for pattern in SCREENS:
+        found = found | pl.col("text").str.contains(pattern)
+    return texts.alias("text").to_frame().lazy().select(found).collect().to_series()
 
 
 def passes_luhn(digits: str) -> bool:
@@ -85,6 +113,29 @@ def _cards(text: str) -> Iterator[str]:
         before = text[max(0, match.start() - CONTEXT_CHARACTERS) : match.start()]
         if digits != match[0] or not _NAMED_NUMBER.search(before):
             yield digits
+
+
+def _addresses(text: str) -> Iterator[str]:
+    """IP addresses of machines that somebody may sit at; not versions, loopback or unspecified addresses."""
+    for match in _IPV4.finditer(text):
+        address = ipaddress.ip_address(match[0]) if _octets_fit(match[0]) else None
+        before = text[max(0, match.start() - CONTEXT_CHARACTERS) : match.start()]
+        if address and not (address.is_loopback or address.is_multicast or address.packed[0] in (0, 255)):
+            # 1.2.3.4 is more often a version or a section; an address without context has a larger part.
+            if not _VERSION.search(before) and (max(address.packed) > 31 or re.search(r"(?i)\bip\b\W{0,4}$", before)):
+                yield match[0]
+    for match in _IPV6.finditer(text):
+        if match[0].count(":") == 7 or "::" in match[0]:
+            try:
+                address6 = ipaddress.IPv6Address(match[0])
+            except ValueError:
+                continue
+            if address6.is_global or address6.is_private and not address6.is_loopback:
+                yield match[0]
+
+
+def _octets_fit(text: str) -> bool:
+    return all(int(part) <= 255 and (part == "0" or part[0] != "0") for part in text.split("."))
 
 
 def _is_card_number(digits: str) -> bool:

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,15 @@ from typing import Any, BinaryIO, cast
 
 from core.errors import RefusedFileError
 
-SUPPORTED = "JSONL, JSON (a list of objects) and CSV in UTF-8 can be read, plain or gzipped."
+SUPPORTED = (
+    "JSONL, JSON (a list of objects), CSV and TSV in UTF-8 can be read, plain or gzipped; also Parquet and XLSX."
+)
+#: What kind of fault a row has.
+BROKEN, NOT_UTF8, WRONG_COLUMNS, WRONG_TYPE = "parse_error", "not_utf8", "wrong_columns", "wrong_type"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+PLAIN = frozenset({str, int, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +46,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row that cannot be used, and why."""
+    """A row that cannot be used, and why. `rule` is one of the four kinds of fault."""
 
     line: int
     reason: str
+    rule: str = BROKEN
 
 
 @contextmanager
@@ -85,6 +95,11 @@ def check_unpacked(size: int, limits: FileLimits, name: str) -> None:
 
 def problem_of_value(value: object, limits: FileLimits) -> str:
     """Why a parsed value cannot be used (too deep, too many keys, broken text …), or an empty string."""
+    if isinstance(value, dict) and len(value) <= limits.keys:
+        # Most rows are flat and hold nothing but text and whole numbers: no need to walk through them.
+        inner = value.values()
+        if all(type(each) in PLAIN for each in inner) and not any(map(problem_of_text, value)):
+            return next((reason for each in inner if type(each) is str and (reason := problem_of_text(each))), "")
     pending: list[tuple[object, int]] = [(value, 1)]
     keys = 0
     while pending:
@@ -113,7 +128,7 @@ def problem_of_text(text: str) -> str:
     """Why a text cannot be stored or tokenized, or an empty string."""
     if "\0" in text:
         return "it holds a NUL character"
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not text.isascii() and _SURROGATE.search(text):
         return "it holds half a surrogate pair"
     return ""
 
@@ -127,4 +142,4 @@ def _decode(number: int, raw: bytes) -> str | Fault:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Fault(number, f"byte {error.start + 1} of the line is not UTF-8")
+        return Fault(number, f"byte {error.start + 1} of the line is not UTF-8", NOT_UTF8)

@@ -1,0 +1,193 @@
+"""Rows that are nearly the same: MinHash finds candidates, a weighted comparison decides.
+
+Two questions are near when they hold the same numbers and nearly the same words. The numbers must be equal, since a
+record of retail media with another amount or id is another record. Words are compared as single words and pairs
+of neighbours, weighted by how rare they are in the set, so that a template that all rows share makes nothing
+alike. Candidates come from MinHash with banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive
+Datasets, 3.4): 24 hash functions in 8 bands of 3.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from core.datasets.findings import NOWHERE, Places
+from core.datasets.records import Split
+from core.datasets.table import Table
+
+BANDS, ROWS_PER_BAND = 8, 3
+NEIGHBOURS = 3
+LEAST_SHARED = 0.4  # of the hash functions, before two rows are compared in full
+SIMILAR = 0.65
+SIMILAR_ANSWER = 0.6
+LEAST_FEATURES = 4
+PART_PAIRS = 100_000
+
+_NUMBER = r"-?\d+(?:[.,:]\d+)*"
+_WORD = r"[\p{L}\p{M}]+"
+_SEED = 20_260_104
+
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NearRows:
+    """Places of rows that nearly repeat an earlier row, and of held-out rows whose question is nearly a training one."""
+
+    repeats: Places = field(default_factory=NOWHERE.copy)
+    of_training: Places = field(default_factory=NOWHERE.copy)
+
+
+def near_rows(table: Table) -> NearRows:
+    """All rows that are nearly another one. Exact repeats of whole rows are the caller's to leave out."""
+    if len(table) < 2:
+        return NearRows()
+    forms = table.frame.select(
+        asked=_form(pl.concat_str(["system", "history", "prompt"], separator="\n")),
+        answered=_form(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
+        numbers=_numbers(pl.concat_str(["system", "history", "prompt"], separator="\n")),
+        answer_numbers=_numbers(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
+        train=pl.col("split") == str(Split.TRAIN),
+        liked=pl.col("liked").fill_null(False),
+    )
+    same_question = forms.select(pl.struct("asked", "numbers").hash().alias("key"))["key"]
+    row_key = forms.select(
+        pl.struct("asked", "numbers", "answered", "answer_numbers", "liked").hash().alias("key")
+    )["key"]
+    # Only case, white space and punctuation differ.
+    repeats = [np.flatnonzero(~row_key.is_first_distinct().to_numpy())]
+    in_training = same_question.filter(forms["train"]).unique()
+    leaked = [np.flatnonzero((~forms["train"] & same_question.is_in(in_training.implode())).to_numpy())]
+    left, right = _similar_questions(forms, same_question)
+    if len(left):
+        repeats.append(right[_same_answers(forms, left, right)])
+        train = forms["train"].to_numpy()
+        leaked += [right[train[left] & ~train[right]], left[train[right] & ~train[left]]]
+    return NearRows(_union(repeats), _union(leaked))
+
+
+def _form(text: pl.Expr) -> pl.Expr:
+    return text.str.to_lowercase().str.replace_all(r"[^\p{L}\p{M}]+", " ").str.strip_chars()
+
+
+def _numbers(text: pl.Expr) -> pl.Expr:
+    return text.str.extract_all(_NUMBER).list.join(" ").hash()
+
+
+def _similar_questions(forms: pl.DataFrame, question: pl.Series) -> tuple[Places, Places]:
+    """Pairs of places (earlier, later) whose questions are near but not the same; one row stands for each question."""
+    first = pl.DataFrame({"question": question, "place": np.arange(len(question))}).filter(
+        pl.col("question").is_first_distinct()
+    )
+    chosen = first["place"].to_numpy()
+    candidates = forms.select("asked", "numbers")[chosen].with_columns(place=pl.Series(chosen))
+    candidates = candidates.filter(pl.len().over("numbers") > 1)
+    if candidates.height < 2:
+        return NOWHERE, NOWHERE
+    features = _features(candidates["asked"], len(question))
+    left, right = _candidates(features, candidates["numbers"].to_numpy())
+    near = _similarity(features, left, right) >= SIMILAR
+    places = candidates["place"].to_numpy()
+    return places[left[near]], places[right[near]]
+
+
+def _features(texts: pl.Series, rows: int) -> sparse.csr_array:
+    """Row by feature, weighted by rarity: words and pairs of neighbouring words, each once."""
+    words = texts.str.extract_all(_WORD)
+    counts = words.list.len().to_numpy()
+    hashes = words.explode(empty_as_null=False).hash(seed=_SEED).to_numpy()
+    row = np.repeat(np.arange(len(texts)), counts)
+    follows = row[1:] == row[:-1] if len(row) else np.zeros(0, bool)
+    pairs = (_mixed(hashes[:-1]) + hashes[1:])[follows]
+    every_row = np.concatenate([row, row[:-1][follows] if len(row) else row])
+    every = np.concatenate([hashes, pairs])
+    names, feature, frequency = np.unique(every, return_inverse=True, return_counts=True)
+    once = sparse.csr_array(
+        (np.ones(len(every), np.float32), (every_row, feature)), shape=(len(texts), len(names))
+    )
+    once.sum_duplicates()
+    once.sort_indices()
+    once.data[:] = np.log1p(len(texts) / np.maximum(1, np.bincount(once.indices, minlength=len(names))))[once.indices]
+    return once
+
+
+def _candidates(features: sparse.csr_array, numbers: Hashes) -> tuple[Places, Places]:
+    """Pairs of rows that share a band of MinHash values, the numbers, and enough of all hash functions."""
+    shared = np.bincount(features.indices, minlength=features.shape[1]) > 1
+    kept = shared[features.indices]
+    starts = np.concatenate([[0], np.cumsum(kept)])[features.indptr[:-1]]
+    counts = np.diff(np.concatenate([[0], np.cumsum(kept)])[features.indptr])
+    rows = np.flatnonzero(counts >= 1)
+    if len(rows) < 2:
+        return NOWHERE, NOWHERE
+    minima = _minima(features.indices[kept].astype(np.uint64), starts[rows])
+    pairs = [_neighbours(minima, band, numbers[rows]) for band in range(BANDS)]
+    found = np.unique(np.concatenate(pairs), axis=0)
+    found = found[(minima[found[:, 0]] == minima[found[:, 1]]).mean(axis=1) >= LEAST_SHARED]
+    return rows[found[:, 0]], rows[found[:, 1]]
+
+
+def _minima(features: Hashes, starts: Places) -> NDArray[np.uint32]:
+    """MinHash values, row by hash function."""
+    random = np.random.default_rng(_SEED)
+    minima = np.empty((len(starts), BANDS * ROWS_PER_BAND), np.uint32)
+    for function in range(BANDS * ROWS_PER_BAND):
+        factor = np.uint64(random.integers(1 << 20, 1 << 62)) | np.uint64(1)
+        shift = np.uint64(random.integers(1 << 20, 1 << 62))
+        mixed = ((features + shift) * factor) >> np.uint64(32)
+        minima[:, function] = np.minimum.reduceat(mixed.astype(np.uint32), starts)
+    return minima
+
+
+def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> NDArray[np.int64]:
+    """Pairs within the buckets of one band. In a large bucket a row meets only those next to it."""
+    columns = [minima[:, (band * ROWS_PER_BAND + i) % minima.shape[1]].astype(np.uint64) for i in range(5)]
+    key = numbers.copy()
+    for column in columns[:ROWS_PER_BAND]:
+        key = _mixed(key) + column
+    order = np.lexsort((np.arange(len(key)), columns[4], columns[3], key))
+    pairs = []
+    for step in range(1, NEIGHBOURS + 1):
+        a, b = order[:-step], order[step:]
+        same = key[a] == key[b]
+        pairs.append(np.stack([np.minimum(a[same], b[same]), np.maximum(a[same], b[same])], axis=1))
+    return np.concatenate(pairs)
+
+
+def _similarity(features: sparse.csr_array, left: Places, right: Places) -> NDArray[np.float64]:
+    """Weighted Jaccard similarity of each pair."""
+    weights = np.asarray(features.sum(axis=1)).ravel()
+    ones = features.copy()
+    ones.data[:] = 1
+    counts = np.diff(features.indptr)
+    found = np.zeros(len(left))
+    for start in range(0, len(left), PART_PAIRS):
+        part = slice(start, start + PART_PAIRS)
+        a, b = left[part], right[part]
+        shared = np.asarray(features[a].multiply(ones[b]).sum(axis=1)).ravel()
+        found[part] = shared / np.maximum(weights[a] + weights[b] - shared, 1e-9)
+    found[np.minimum(counts[left], counts[right]) < LEAST_FEATURES] = 0
+    return found
+
+
+def _same_answers(forms: pl.DataFrame, left: Places, right: Places) -> NDArray[np.bool_]:
+    """Whether the answers hold the same numbers and mostly the same words."""
+    numbers = forms["answer_numbers"].to_numpy()
+    same = numbers[left] == numbers[right]
+    texts = forms["answered"]
+    for at in np.flatnonzero(same):
+        a, b = (set(texts[int(side[at])].split()) for side in (left, right))
+        same[at] = len(a & b) >= SIMILAR_ANSWER * len(a | b)
+    return same
+
+
+def _mixed(values: Hashes) -> Hashes:
+    """Spread bits (splitmix64's first step)."""
+    return (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _union(parts: list[NDArray[np.int64]]) -> Places:
+    return np.unique(np.concatenate(parts)).astype(np.int64)
