@@ -1,0 +1,116 @@
+"""Whether a block of delimited text is so regular that a fast reader and a careful one read the same rows.
+
+One bit for each byte, in words of 64: quotes, separators and line ends of a whole block are compared at once,
+which costs about a fifth of what reading the block does.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+_ONE, _LAST = np.uint64(1), np.uint64(63)
+
+
+def check_block(block: bytes, delimiter: bytes, newline: bytes, columns: int) -> int | None:
+    """Rows of a block of whole lines if each is exactly one record of `columns` cells; None otherwise.
+
+    Proven for each line, not by totals. None also for blank lines, NUL, lone carriage returns, text that is
+    not UTF-8, and quotes that do not enclose whole cells on one line. `block` ends in `newline`.
+    """
+    if b"\0" in block or not is_utf8(block):
+        return None
+    codes = np.frombuffer(block, np.uint8)
+    ends, separators = codes == newline[0], _words(codes == delimiter[0])
+    if b'"' in block:
+        inside = _inside_quotes(codes, separators, _words(ends))
+        if inside is None:
+            return None
+        separators &= ~inside
+    if newline != b"\r" and b"\r" in block and not _returns_end_lines(codes, _words(ends)):
+        return None
+    places = np.flatnonzero(ends)
+    if columns == 1 and bool(_blank(codes, places).any()):
+        return None
+    return len(places) if bool((_per_line(separators, places) == columns - 1).all()) else None
+
+
+def regular_lines(block: bytes, delimiter: bytes, newline: bytes, columns: int) -> NDArray[np.bool_]:
+    """Which lines of a block without quotes have exactly `columns` cells and are not blank."""
+    codes = np.frombuffer(block, np.uint8)
+    places = np.flatnonzero(codes == newline[0])
+    counts = _per_line(_words(codes == delimiter[0]), places)
+    return np.asarray((counts == columns - 1) & ~_blank(codes, places))
+
+
+def is_utf8(block: bytes) -> bool:
+    """Whether a block of whole lines is UTF-8."""
+    if block.isascii():
+        return True
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _words(flags: NDArray[np.bool_]) -> Words:
+    bits = np.packbits(flags, bitorder="little")
+    words = np.zeros(-(-len(bits) // 8), np.uint64)
+    words.view(np.uint8)[: len(bits)] = bits
+    return words
+
+
+def _after(words: Words, first: int = 0) -> Words:
+    """Each bit moved to the next place: set where the byte before is marked."""
+    moved = words << _ONE
+    moved[1:] |= words[:-1] >> _LAST
+    moved[0] |= np.uint64(first)
+    return moved
+
+
+def _before(words: Words) -> Words:
+    """Each bit moved one place back: set where the byte after is marked."""
+    moved = words >> _ONE
+    moved[:-1] |= words[1:] << _LAST
+    return moved
+
+
+def _per_line(separators: Words, ends: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Separators of each line."""
+    totals = np.cumsum(np.bitwise_count(separators), dtype=np.int64)
+    word = ends >> 6
+    beyond = np.bitwise_count(separators[word] >> (ends & 63).astype(np.uint64))
+    counts: NDArray[np.int64] = np.diff(totals[word] - beyond, prepend=0)
+    return counts
+
+
+def _inside_quotes(codes: NDArray[np.uint8], separators: Words, ends: Words) -> Words | None:
+    """The bytes inside quotes; None unless every quote opens or closes a whole cell of one line.
+
+    A doubled quote closes and opens again, so it needs no case of its own.
+    """
+    quotes = _words(codes == 34)
+    inside = quotes.copy()
+    for step in (1, 2, 4, 8, 16, 32):  # parity of all quotes up to each byte of a word
+        inside ^= inside << np.uint64(step)
+    odd = np.cumsum(np.bitwise_count(quotes), dtype=np.int64) & 1
+    inside[1:] ^= np.where(odd[:-1] == 1, ~np.uint64(0), np.uint64(0))
+    if odd[-1] or (inside & ends).any():
+        return None
+    bounds = separators & ~inside | ends
+    opening, closing = quotes & inside, quotes & ~inside
+    starts = _after(bounds | closing, first=1)
+    stops = _before(bounds | opening | _words(codes == 13))
+    if (opening & ~starts).any() or (closing & ~stops).any():
+        return None
+    return inside
+
+
+def _returns_end_lines(codes: NDArray[np.uint8], ends: Words) -> bool:
+    """Whether each carriage return stands right before a line feed."""
+    return not (_words(codes == 13) & ~_before(ends)).any()
+
+
+def _blank(codes: NDArray[np.uint8], ends: NDArray[np.intp]) -> NDArray[np.bool_]:
+    length = np.diff(ends, prepend=-1)
+    return np.asarray((length == 1) | ((length == 2) & (codes[ends - 1] == 13)))

@@ -1,0 +1,152 @@
+"""Reading JSONL and JSON documents: objects of the same form all at once, any other object on its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from core.harmonize.source_bytes import BLOCK_BYTES, head_of, line_blocks
+from core.harmonize.source_document import find_rows, objects_of, opened
+from core.harmonize.source_json_forms import Form, form_of
+from core.harmonize.source_json_rows import BadRow, Flat, flatten
+from core.harmonize.source_parts import BrokenLog, Parts
+from core.harmonize.source_records import LINE, LINE_TYPE, SourceKind, SourceLimits, Table, refused
+
+#: Forms that are kept for a file, and lines below which a form is not worth its expression.
+_MOST_FORMS, _FEW = 16, 50
+
+
+class JsonRows:
+    """Turns JSON objects into rows of texts; holds the forms and columns that it has met."""
+
+    def __init__(self, parts: Parts, log: BrokenLog, limits: SourceLimits) -> None:
+        self._parts, self._log, self._limits = parts, log, limits
+        self._forms: list[Form] = []
+        self._columns: dict[str, None] = {}
+
+    def add(self, objects: Sequence[bytes], numbers: Sequence[int]) -> None:
+        """Rows of some objects, each given with the line on which it begins."""
+        texts, places = self._decoded(objects, numbers)
+        # Until the end LINE holds a row's place among these: several objects may begin on one line.
+        order = pl.Series(LINE, range(len(texts)), LINE_TYPE)
+        lines = pl.DataFrame([pl.Series("line", texts, pl.String), order])
+        frames: list[pl.DataFrame] = []
+        for form in list(self._forms):
+            lines = self._take(form, lines, frames)
+        while lines.height >= _FEW and len(self._forms) < _MOST_FORMS:
+            new = self._form(lines["line"][0])
+            if new is None:
+                break
+            self._forms.append(new)
+            lines = self._take(new, lines, frames)
+        frames += self._one_by_one(lines, places)
+        if frames:
+            rows = pl.concat(frames, how="diagonal").sort(LINE)
+            begins = pl.Series(LINE, places, LINE_TYPE).gather(rows[LINE])
+            self._parts.add(rows.with_columns(begins))
+
+    def _take(self, form: Form, lines: pl.DataFrame, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        """The lines that do not have the form; rows of those that do go to `frames`."""
+        if not lines.height:
+            return lines
+        rows, found = form.take(lines["line"])
+        if found.any():
+            frames.append(rows.with_columns(lines[LINE]).filter(found))
+        return lines.filter(~found)
+
+    def _form(self, text: str) -> Form | None:
+        form = form_of(text, self._limits)
+        if form is None or form in self._forms or self._too_many(dict.fromkeys(form.columns)):
+            return None
+        return form
+
+    def _one_by_one(self, lines: pl.DataFrame, places: Sequence[int]) -> list[pl.DataFrame]:
+        rows: list[Flat] = []
+        numbers: list[int] = []
+        for text, place in zip(lines["line"], lines[LINE], strict=True):
+            try:
+                row = flatten(text, self._limits)
+                if self._too_many(row):
+                    raise BadRow(f"with it the source has more than {self._limits.columns:,} columns")
+            except BadRow as bad:
+                self._log.add(places[place], str(bad), text)
+                continue
+            rows.append(row)
+            numbers.append(place)
+        if not rows:
+            return []
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = [pl.Series(name, [row.get(name) for row in rows], pl.String) for name in names]
+        return [pl.DataFrame([*columns, pl.Series(LINE, numbers, LINE_TYPE)])]
+
+    def _too_many(self, row: Flat) -> bool:
+        """Whether a row would bring more columns than allowed; if not, its columns are known from now on."""
+        new = row.keys() - self._columns.keys()
+        if len(self._columns) + len(new) > self._limits.columns:
+            return True
+        self._columns.update(dict.fromkeys(name for name in row if name in new))
+        return False
+
+    def columns(self) -> tuple[str, ...]:
+        """Names in the order in which they were met."""
+        return tuple(self._columns)
+
+    def _decoded(self, objects: Sequence[bytes], numbers: Sequence[int]) -> tuple[list[str], list[int]]:
+        texts: list[str] = []
+        places: list[int] = []
+        for raw, number in zip(objects, numbers, strict=True):
+            try:
+                texts.append(raw.decode("utf-8"))
+                places.append(number)
+            except UnicodeDecodeError as error:
+                self._log.add(number, f"byte {error.start + 1} of the row is not UTF-8", raw)
+        return texts, places
+
+
+def open_lines(path: Path, folder: Path, name: str, limits: SourceLimits, log: BrokenLog) -> Table:
+    """The table of a JSONL file: one object for each line that is not blank."""
+    parts = Parts(folder, name, limits)
+    rows, line = JsonRows(parts, log, limits), 1
+    head = head_of(path)
+    newline = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
+    start = 3 if head.startswith(b"\xef\xbb\xbf") else 0
+    for block, whole in line_blocks(path, newline, start, BLOCK_BYTES, limits):
+        if not whole:
+            log.add(line, f"the line is longer than {limits.line_bytes:,} bytes", block)
+            line += 1
+            continue
+        raw = block.split(newline)[:-1]
+        kept = [(text, line + place) for place, text in enumerate(raw) if text and not text.isspace()]
+        for text, number in kept:
+            if len(text) > limits.line_bytes:
+                log.add(number, f"the line is longer than {limits.line_bytes:,} bytes", text)
+        kept = [(text, number) for text, number in kept if len(text) <= limits.line_bytes]
+        rows.add([text for text, _ in kept], [number for _, number in kept])
+        line += len(raw)
+    columns = rows.columns()
+    return Table(SourceKind.JSONL, columns, parts.scan(columns), parts.rows)
+
+
+def open_document(path: Path, folder: Path, name: str, limits: SourceLimits, log: BrokenLog) -> Table | None:
+    """The table of one JSON document: a list of objects, alone or inside an envelope, or one object.
+
+    None where the text goes on after the first object, as JSONL does. Raises RefusedFileError.
+    """
+    size = path.stat().st_size
+    if size > limits.document_bytes:
+        why = f"A JSON document may have {limits.document_bytes >> 20:,} MB."
+        raise refused(name, why, "Save it as JSONL, which has no such bound.")
+    parts = Parts(folder, name, limits)
+    rows = JsonRows(parts, log, limits)
+    with opened(path) as text:
+        found = find_rows(text)
+        if found.goes_on:
+            return None
+        for objects, numbers, endings in objects_of(text, found, limits):
+            for line, reason, raw in endings:
+                log.add(line, reason, raw)
+            rows.add(objects, numbers)
+    if not parts.rows and log.count and not found.listed:
+        raise refused(name, f"Its only row is broken: {log.first[0].reason}.", "Correct it.")
+    columns = rows.columns()
+    return Table(SourceKind.JSON, columns, parts.scan(columns), parts.rows, found.notes)

@@ -1,0 +1,158 @@
+"""Reading XLSX: the archive is measured before it is opened, formulas are never evaluated, links never followed."""
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import fastexcel
+import polars as pl
+
+from core.harmonize.source_header import Row, find_header
+from core.harmonize.source_parts import Parts, check_rows
+from core.harmonize.source_records import LINE, LINE_TYPE, SourceKind, SourceLimits, Table, refused
+from core.storage.files import CHUNK_BYTES
+
+_MEMBERS, _UNPACKED, _MOST_CELLS, _SPARSE, _HEAD = 5000, 2 << 30, 50_000_000, 200, 200
+_CELL = re.compile(rb'[ \t\r\n]r\s*=\s*["\']([A-Z]{1,3})([0-9]{1,7})["\']')
+_DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_DAY, _MOMENT = r"^\d{4}-\d\d-\d\d 00:00:00$", r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?$"
+_TIME = r"^1899-12-3[01] \d\d:\d\d:\d\d(\.\d+)?$"
+
+
+def open_sheets(path: Path, folder: Path, name: str, limits: SourceLimits, sheet: str | None) -> Table:
+    """The table of one sheet, by default the first that holds anything. Raises RefusedFileError."""
+    _check_archive(path, name, limits)
+    try:
+        reader = fastexcel.read_excel(path)
+        chosen, cells = _chosen(reader, name, sheet)
+    except fastexcel.FastExcelError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise refused(name, f"It is not a sound XLSX file ({reason}).", "Open and save it again.") from None
+    others = [other for other in reader.sheet_names if other != chosen]
+    notes = [f"The sheet «{chosen}» was read; the file also has {_listed(others)}."] if others else []
+    parts = Parts(folder, name, limits)
+    columns, more = _add_rows(cells, parts, name, limits)
+    return Table(SourceKind.XLSX, columns, parts.scan(columns), parts.rows, (*notes, *more))
+
+
+def _chosen(reader: fastexcel.ExcelReader, name: str, sheet: str | None) -> tuple[str, pl.DataFrame]:
+    if sheet is not None and sheet not in reader.sheet_names:
+        there = _listed(reader.sheet_names)
+        raise refused(name, f"It has no sheet «{sheet[:80]}».", f"Choose one of {there}.")
+    cells = pl.DataFrame()
+    for title in reader.sheet_names if sheet is None else [sheet]:
+        # Rows above the first used one are kept, so that a row's place is its number in the sheet.
+        cells = reader.load_sheet(title, header_row=None, skip_rows=0, dtypes="string").to_polars()
+        if cells.height:
+            return title, cells
+    raise refused(name, "It has no sheet that holds anything.", "Choose another file.")
+
+
+def _add_rows(
+    cells: pl.DataFrame, parts: Parts, name: str, limits: SourceLimits
+) -> tuple[tuple[str, ...], list[str]]:
+    """Data rows of a sheet go to the parts; names of the columns and notes."""
+    check_rows(cells.height, name, limits)
+    texts = pl.col(pl.String)
+    cells = cells.with_columns(pl.when(texts == "").then(None).otherwise(texts).name.keep())
+    numbered = cells.with_columns(pl.Series(LINE, range(1, cells.height + 1), LINE_TYPE))
+    filled = numbered.filter(pl.any_horizontal(pl.exclude(LINE).is_not_null()))
+    head = [
+        Row(line, line + 1, [cell or "" for cell in row]) for *row, line in filled.head(_HEAD).iter_rows()
+    ]
+    header = find_header(head)
+    data = filled.filter(pl.col(LINE) >= header.data_line)
+    unnamed = [f"Column {place} has no name" for place in range(1, len(header.columns) + 1)]
+    kept = {
+        old: new
+        for old, new, marker in zip(cells.columns, header.columns, unnamed, strict=True)
+        if data[old].null_count() < data.height or not any(note.startswith(marker) for note in header.notes)
+    }
+    if len(kept) > limits.columns:
+        raise refused(name, f"It has {len(kept):,} columns; at most {limits.columns:,} are read.")
+    data = data.select(*kept, LINE).rename(kept)
+    dated, notes = _dated(data)
+    parts.add(dated)
+    told = [
+        n
+        for n in header.notes
+        if not n.startswith(tuple(unnamed)) or n.split("«")[-1].rstrip("».") in kept.values()
+    ]
+    return tuple(kept.values()), told + notes
+
+
+def _dated(data: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Columns of dates, moments or times of day as ISO text, and a note for each."""
+    notes = []
+    for name in data.columns:
+        if name == LINE or data[name].null_count() == data.height:
+            continue
+        values = data[name]
+        if values.str.contains(_DAY).all():
+            data = data.with_columns(values.str.head(10))
+            notes.append(f"«{name}» holds dates.")
+        elif values.str.contains(_TIME).all():
+            data = data.with_columns(values.str.slice(11))
+            notes.append(f"«{name}» holds times of day without a date.")
+        elif values.str.contains(_MOMENT).all():
+            data = data.with_columns(values.str.replace(" ", "T", literal=True))
+            notes.append(f"«{name}» holds dates with times; a sheet does not say their time zone.")
+    return data, notes
+
+
+def _check_archive(path: Path, name: str, limits: SourceLimits) -> None:
+    """Measure every member as it really unpacks. Raises RefusedFileError for bombs and for what is no XLSX."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) > _MEMBERS:
+                raise refused(name, f"Its archive has more than {_MEMBERS:,} members.", "Save it again.")
+            if "xl/workbook.xml" not in {member.filename for member in members}:
+                raise refused(name, "It is a zip archive, but not an XLSX file.", "Unpack it first.")
+            left = min(_UNPACKED, limits.unpacked_bytes)
+            for member in members:
+                if member.flag_bits & 1:
+                    raise refused(name, "It is locked with a password.", "Save it without one.")
+                with archive.open(member) as file:
+                    left -= _measure(file, member, name, left)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError):
+        raise refused(name, "Its zip data is damaged or cut off.", "Copy or save it again.") from None
+
+
+def _measure(file: IO[bytes], member: zipfile.ZipInfo, name: str, left: int) -> int:
+    """Unpacked bytes of one member. A sheet's cells must not lie so far apart that reading fills the memory."""
+    sheet = member.filename.startswith("xl/worksheets/")
+    markup = member.filename.endswith((".xml", ".rels", ".vml"))
+    size, cells, rows, tail = 0, 0, 0, b""
+    letters: set[bytes] = set()
+    while chunk := file.read(CHUNK_BYTES):
+        size += len(chunk)
+        if size > left:
+            raise refused(name, f"It holds more than {(left + size) >> 20:,} MB unpacked.", "Split it up.")
+        text = tail + chunk
+        if markup and _DECLARATION.search(text):
+            raise refused(name, "Its XML declares entities, which no sheet needs.", "Save it again.")
+        if sheet:
+            found = _CELL.findall(text)
+            cells += len(found)
+            letters.update(column for column, _ in found)
+            rows = max(rows, max((int(row) for row in {row for _, row in found}), default=0))
+        tail = text[-40:] if markup else b""
+    width = max((_place(column) for column in letters), default=0)
+    if rows * width > max(_MOST_CELLS // 50, min(_MOST_CELLS, cells * _SPARSE)):
+        why = f"A sheet spans {rows:,} rows and {width:,} columns but has only {cells:,} cells in use."
+        raise refused(name, why, "Delete what lies far away from the table, or save the table as CSV.")
+    return size
+
+
+def _place(letters: bytes) -> int:
+    place = 0
+    for letter in letters:
+        place = place * 26 + letter - 64
+    return place
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"«{other[:80]}»" for other in names[:10]) + (" and more" if len(names) > 10 else "")
