@@ -1,13 +1,18 @@
 """The dataset library: list, look into, check, import."""
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sqlalchemy.orm import Session
+
 from app.bootstrap import Console
+from core.datasets import raw
 from core.datasets import service as datasets
 from core.datasets.records import Dataset, DatasetKind, Problem
 from core.errors import IntegrityError, NotFoundError
+from core.harmonize.records import SourceCard
 from core.registry.records import AdapterType
 from core.storage.files import sha256_of
 from core.tenants import audit
@@ -73,16 +78,47 @@ def import_dataset(
             quota_bytes=c.settings.upload_quota_mb << 20,
             now=now,
         )
-        audit.append(
-            s,
-            tenant_id=p.tenant_id,
-            actor=p.actor,
-            action="dataset.imported",
-            subject=dataset.id,
-            detail={"name": dataset.name, "digest": dataset.digest, "rows": dataset.rows},
-            now=now,
-        )
+        _note_import(s, p, dataset, now)
     return dataset
+
+
+def import_raw(
+    c: Console, p: Principal, file: BinaryIO, name: str, card: SourceCard | None = None
+) -> Dataset:
+    """Store a retailer's raw export and register it; broken rows are counted, not refused.
+
+    Raises RefusedFileError, InvalidInputError, QuotaExceededError when the workspace has no room for it.
+    """
+    p.require(Permission.TRAIN)
+    quota = c.settings.upload_quota_mb << 20
+    folder = c.settings.datasets_dir
+    with c.database.reading() as s:
+        room = raw.room_left(s, p.tenant_id, folder, quota)
+    stored = raw.store_raw(
+        file,
+        name=name,
+        card=card,
+        datasets_dir=folder,
+        limit_bytes=c.settings.upload_limit_mb << 20,
+        room_bytes=max(0, room),
+    )
+    now = c.clock()
+    with c.database.transaction() as s:
+        dataset = raw.register_raw(s, p.tenant_id, stored, datasets_dir=folder, quota_bytes=quota, now=now)
+        _note_import(s, p, dataset, now)
+    return dataset
+
+
+def _note_import(s: Session, p: Principal, dataset: Dataset, now: datetime) -> None:
+    audit.append(
+        s,
+        tenant_id=p.tenant_id,
+        actor=p.actor,
+        action="dataset.imported",
+        subject=dataset.id,
+        detail={"name": dataset.name, "digest": dataset.digest, "rows": dataset.rows},
+        now=now,
+    )
 
 
 def export_dataset(c: Console, p: Principal, dataset_id: str, target: Path) -> Path:

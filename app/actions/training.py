@@ -65,15 +65,30 @@ def estimate_training(c: Console, p: Principal, spec: TrainingSpec) -> Estimate:
     """What this run would take here. Raises NotFoundError, InvalidInputError for a dataset that is not fit."""
     p.require(Permission.TRAIN)
     with c.database.reading() as s:
-        return training.estimate_run(s, p.tenant_id, spec, settings=c.settings)
+        known = training.look_up(s, p.tenant_id, spec)
+    return training.estimate_work(training.read_work(spec, known, settings=c.settings), c.settings)
 
 
-def submit_training(c: Console, p: Principal, spec: TrainingSpec) -> Job:
-    """Write the job, then hand it to the queue. Once this returns the job will run, whatever happens here."""
+def submit_training(c: Console, p: Principal, spec: TrainingSpec, *, draft: str | None = None) -> Job:
+    """Write the job, then hand it to the queue. Once this returns the job will run, whatever happens here.
+
+    A `draft` becomes one job: submitted again with the same values, from another tab or by a second click, it
+    answers the job that there is.
+    """
     p.require(Permission.TRAIN)
+    submission = None if draft is None else training.submission_digest(spec, draft)
+    with c.database.reading() as s:
+        if submission is not None and (job := jobs.find_submitted(s, p.tenant_id, submission)) is not None:
+            return job
+        known = training.look_up(s, p.tenant_id, spec)
+    work = training.prepare(spec, known, settings=c.settings)
     now = c.clock()
     with c.database.transaction() as s:
-        job = training.submit(s, p.tenant_id, spec, submitted_by=p.actor, settings=c.settings, now=now)
+        job, is_new = training.submit(
+            s, p.tenant_id, work, submitted_by=p.actor, now=now, submission=submission
+        )
+        if not is_new:
+            return job
         audit.append(
             s,
             tenant_id=p.tenant_id,
@@ -107,12 +122,17 @@ def cancel_job(c: Console, p: Principal, job_id: str) -> Job:
 
 
 def list_jobs(
-    c: Console, p: Principal, *, states: list[JobState] | None = None, limit: int = 100
+    c: Console,
+    p: Principal,
+    *,
+    kind: str | None = None,
+    states: list[JobState] | None = None,
+    limit: int = 100,
 ) -> list[Job]:
-    """Newest first."""
+    """Jobs of every kind, or of one, newest first."""
     p.require(Permission.VIEW)
     with c.database.reading() as s:
-        return jobs.list_jobs(s, p.tenant_id, states=states, limit=limit)
+        return jobs.list_jobs(s, p.tenant_id, kind=kind, states=states, limit=limit)
 
 
 def get_job(c: Console, p: Principal, job_id: str) -> Job:

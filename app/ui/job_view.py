@@ -104,7 +104,7 @@ def _show_ended(job: Job, named: bool) -> None:
             if named:
                 st.markdown(f"**{escape(job.name)}**")
         st.caption(ended_words(job))
-        if job.state is JobState.SUCCEEDED and job.result:
+        if job.state is JobState.SUCCEEDED and job.result and job.result.get("adapter_id"):
             _next_steps(job)
     if job.error is not None:
         problem_box(job.error.what, job.error.why, job.error.next_step)

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy.orm import Session
 
-from core.datasets import cards, store
+from core.datasets import cards, raw, store
 from core.datasets.check import check_examples, check_preferences, require_trainable
 from core.datasets.examples import Census, open_examples, take_census, unreadable_rows
 from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set
@@ -145,6 +145,8 @@ def preview_rows(dataset: Dataset, limit: int) -> list[dict[str, Any]]:
     Reads only the beginning of the file, so its digest is not checked. Values are untrusted text.
     """
     limit = max(0, min(limit, MAX_PREVIEW_ROWS))
+    if dataset.kind is DatasetKind.EVENTS:
+        return raw.preview_raw(dataset, limit)
     rows = read_rows(_present(dataset), name=dataset.name)
     return list(islice((row.values for row in rows if isinstance(row, Row)), limit))
 
@@ -155,6 +157,8 @@ def check_dataset(dataset: Dataset) -> list[Problem]:
         return check_examples(read_examples(dataset))
     if dataset.kind is DatasetKind.DPO:
         return check_preferences(read_preferences(dataset))
+    if dataset.kind is DatasetKind.EVENTS:
+        return raw.check_raw(dataset)
     faults = [row for row in read_rows(_unchanged(dataset), name=dataset.name) if isinstance(row, Fault)]
     if not faults:
         return []

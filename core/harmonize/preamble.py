@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from core.harmonize.records import Mapping, SourceCard
 
-_PAIR = re.compile(r"(?P<label>[^:=«»\"\n]{2,60}?)\s*[:=]\s*(?P<value>[^«»\"\n]{1,200})")
+_ABOVE = re.compile(r"^Above the header, line \d+:\s*")
+_PAIR = re.compile(r"(?P<label>[^:=,;|\t\"\n]{2,60}?)\"?\s*[:=,;|\t]\s*\"?(?P<value>[^\"|\t\n]{1,200})")
 _ZONE = re.compile(r"\b[A-Z][A-Za-z]+(?:/[A-Za-z_]+){1,2}\b")
 _UNIVERSAL = re.compile(r"\b(?:UTC|GMT|Z)\b(?!\s*[+\-−]\s*0*[1-9])")
 _CODE = re.compile(r"\b[A-Z]{3}\b")
@@ -36,10 +37,14 @@ _CARD_NAMES = MappingProxyType(
 
 
 def card_of_notes(notes: Iterable[str]) -> dict[str, Any]:
-    """Fields of a source card that the notes of a source say, and no others. The first that says it counts."""
+    """Fields of a source card that the lines above the header say, and no others. The first that says it counts.
+
+    Other notes are our own sentences and say nothing of the source.
+    """
     found: dict[str, Any] = {}
     for note in notes:
-        for pair in _PAIR.finditer(note):
+        above = _ABOVE.match(note)
+        for pair in _PAIR.finditer(note, above.end()) if above else ():
             label = pair["label"].strip().casefold()
             for name, value in _read(label, pair["value"].strip()).items():
                 found.setdefault(name, value)
