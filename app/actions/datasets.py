@@ -11,6 +11,7 @@ from app.bootstrap import Console
 from core.datasets import raw
 from core.datasets import service as datasets
 from core.datasets.records import Dataset, DatasetKind, Problem
+from core.datasets.registration import room_left
 from core.errors import IntegrityError, NotFoundError
 from core.harmonize.records import SourceCard
 from core.registry.records import AdapterType
@@ -93,7 +94,7 @@ def import_raw(
     quota = c.settings.upload_quota_mb << 20
     folder = c.settings.datasets_dir
     with c.database.reading() as s:
-        room = raw.room_left(s, p.tenant_id, folder, quota)
+        room = room_left(s, p.tenant_id, folder, quota)
     stored = raw.store_raw(
         file,
         name=name,

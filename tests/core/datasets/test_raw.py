@@ -12,6 +12,7 @@ import pytest
 
 from core.datasets import raw, service
 from core.datasets.records import Dataset, DatasetKind
+from core.datasets.registration import room_left
 from core.errors import IntegrityError, InvalidInputError, QuotaExceededError
 from core.harmonize.records import SourceCard
 from core.storage.database import Database
@@ -137,8 +138,8 @@ def test_the_quota_counts_the_uploads_of_this_tenant_alone(
         # The same file under another name takes no room of its own.
         twin = raw.RawFile("twin", file.stored, file.entries)
         raw.register_raw(s, tenant.id, twin, datasets_dir=folder, quota_bytes=quota, now=now)
-        assert raw.room_left(s, tenant.id, folder, quota) == len(CSV)
-        assert raw.room_left(s, other_tenant.id, folder, quota) == quota
+        assert room_left(s, tenant.id, folder, quota) == len(CSV)
+        assert room_left(s, other_tenant.id, folder, quota) == quota
     more = store(folder, CSV + b"2026-03-03,9,1.00\n")
     with pytest.raises(QuotaExceededError), database.transaction() as s:
         raw.register_raw(s, tenant.id, more, datasets_dir=folder, quota_bytes=quota, now=now)
