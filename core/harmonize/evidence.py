@@ -140,6 +140,11 @@ class Evidence:
                 self._numbers[column] = read_numbers(self.text(column), self._strip(column))
         return self._numbers[column]
 
+    def is_all_numbers(self, column: str) -> bool:
+        """Whether every filled cell is a number, so that no word can stand in it."""
+        numbers = self.number(column)
+        return numbers is not None and numbers.null_count() == self.text(column).null_count()
+
     def amount(self, column: str) -> pl.Series | None:
         """The numbers as the mapping makes them: divided or multiplied."""
         numbers, rule = self.number(column), self.rule(column)

@@ -14,6 +14,7 @@ from core.harmonize.roles import plain_words
 from core.rmis.facts import FactGroup, fact_column
 
 Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
 
 _TOTAL = (
     r"^(?i:(?:grand |overall |report )?(?:totals?|sub-?totals?)|sum(?:ma|me)?|summe|gesamt(?:summe|ergebnis)?|insgesamt"
@@ -36,7 +37,7 @@ class _Table:
 
     names: tuple[str, ...]
     values: Matrix
-    half_digit: npt.NDArray[np.float64]
+    half_digit: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +207,25 @@ def _quotient(table: _Table, index: int, copied: set[str]) -> _Quotient | None:
         usable = np.isfinite(rate) & np.isfinite(divisor) & (divisor != 0)
         if usable.sum() < MIN_ROWS or np.unique(divisor[usable]).size < 3:
             continue
-        tops = [i for i in others if i != bottom]
-        quotients = table.values[usable][:, tops] / divisor[usable, None]
-        for factor in FACTORS:
-            close = np.abs(quotients * factor - rate[usable, None]) <= half * 1.01 + 1e-9
-            hits = np.where(close.mean(axis=0) >= AGREE)[0]
-            for hit in hits:
-                if np.unique(quotients[:, hit].round(9)).size >= 5:
-                    return _Quotient(index, tops[hit], bottom, factor)
+        for top in (i for i in others if i != bottom):
+            factor = _factor(table.values[usable, top], divisor[usable], rate[usable], half)
+            if factor:
+                return _Quotient(index, top, bottom, factor)
     return None
+
+
+def _factor(top: Vector, bottom: Vector, rate: Vector, half: float) -> float:
+    """The factor for which rate = top / bottom × factor within its last digit in nearly all rows; 0 without one."""
+    few = slice(0, 40)
+    for factor in FACTORS:
+        slack = half * 1.01 + 1e-9
+        if (np.abs(top[few] / bottom[few] * factor - rate[few]) <= slack).mean() < AGREE - 0.1:
+            continue
+        quotients = top / bottom
+        close = np.abs(quotients * factor - rate) <= slack
+        if close.mean() >= AGREE and np.unique(quotients.round(9)).size >= 5:
+            return factor
+    return 0.0
 
 
 def _total_columns(evidence: Evidence, table: _Table, excluded: set[str]) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ def value_traps(evidence: Evidence) -> Iterator[Finding]:
     yield from _truncated_file(evidence)
     for name in evidence.columns:
         yield from _unmapped(evidence, name)
-        if evidence.frame.schema[name] == pl.String:
+        if evidence.frame.schema[name] == pl.String and not evidence.is_all_numbers(name):
             yield from _suppressed(evidence, name)
             yield from _error_cells(evidence, name)
             yield from _truncated_text(evidence, name)

@@ -323,7 +323,7 @@ def negative_clicks() -> File:
 
 
 def refunds() -> File:
-    return daily_report().each("Sales", lambda v: f"-{v}", where=lambda i: i in (5, 6))
+    return daily_report().each("Sales", lambda v: "-12.50", where=lambda i: i in (5, 6))
 
 
 def foreign_sign() -> File:
@@ -419,7 +419,7 @@ PLANTED: dict[str, tuple[str, Callable[[], File], int | None]] = {
     "local day of Berlin differs": ("time.local_marked_utc", berlin_marked_utc, None),
     "UTC read as local": ("time.utc_read_as_local", utc_read_as_local, None),
     "an hour that was skipped": ("time.missing_hour", skipped_hour, 2),
-    "some with a zone": ("time.mixed_zones", mixed_zones, 80),
+    "some with a zone": ("time.mixed_zones", mixed_zones, 30),
     "several formats": ("time.mixed_formats", mixed_formats, 86),
     "day or month": ("time.day_or_month", day_or_month, 200),
     "day and month swapped": ("time.day_month_swapped", day_month_swapped, 220),
@@ -438,7 +438,7 @@ PLANTED: dict[str, tuple[str, Callable[[], File], int | None]] = {
     "revenue is clicks times price": ("friend.revenue_is_cost", revenue_is_clicks_times_price, None),
     "revenue without a sale": ("friend.revenue_is_cost", revenue_without_sales, None),
     "a code without an entry": ("value.unmapped", unmapped_code, 10),
-    "a word that RMIS lacks": ("value.unmapped", unknown_word, 40),
+    "a word that RMIS lacks": ("value.unmapped", unknown_word, 15),
     "spreadsheet error": ("value.spreadsheet_error", spreadsheet_errors, 1),
     "cut names": ("value.truncated_text", cut_names, None),
     "clicks below zero": ("value.negative", negative_clicks, 2),
@@ -448,8 +448,8 @@ PLANTED: dict[str, tuple[str, Callable[[], File], int | None]] = {
     "another currency than the card": ("money.sign_differs", other_currency, 600),
     "1.2E+17": ("id.spoiled", spoiled_ids, 200),
     "ids that end in 000": ("id.rounded", rounded_ids, 600),
-    "ids that end in .0": ("id.float_text", float_ids, 4000),
-    "ids of 32 bits": ("id.overflow", overflown_ids, 445),
+    "ids that end in .0": ("id.float_text", float_ids, 1500),
+    "ids of 32 bits": ("id.overflow", overflown_ids, 167),
     "ids as floats": ("id.overflow", ids_as_floats, 600),
     "events twice": ("value.repeated_event", repeated_events, 40),
     "rows twice": ("value.repeated_row", repeated_rows, 25),

@@ -149,7 +149,7 @@ def daily_report(
 def event_stream(
     seed: int = 2,
     *,
-    events: int = 4000,
+    events: int = 1500,
     zone: str = "America/Los_Angeles",
     write: Callable[[datetime], str] = lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}",
     source_tz: str = "UTC",
