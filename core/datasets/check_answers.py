@@ -155,7 +155,9 @@ def one_label_dominates(table: Table) -> Hit | None:
     rows, word = (up, "up") if 2 * up >= total else (total - up, "down")
     if total < LEAST_ROWS_TO_JUDGE or rows <= RETAILER_DOMINANT * total:
         return None
-    message = f"{rows:,} of {total:,} thumbs point {word}: there is little to compare. Add rows of the other kind."
+    message = (
+        f"{rows:,} of {total:,} thumbs point {word}: there is little to compare. Add rows of the other kind."
+    )
     return hit_of_set("one_label_dominates", WARNING, message, counted=rows)
 
 

@@ -27,7 +27,9 @@ def reversed_pairs(table: Table) -> Hit | None:
     same = ["system", "history", "prompt"]
     one = table.frame.select(pl.struct(*same, "answer", "rejected").hash().alias("key"))["key"]
     turned = table.frame.select(
-        pl.struct(*same, pl.col("rejected").alias("answer"), pl.col("answer").alias("rejected")).hash().alias("key")
+        pl.struct(*same, pl.col("rejected").alias("answer"), pl.col("answer").alias("rejected"))
+        .hash()
+        .alias("key")
     )["key"]
     differ = table.frame["answer"] != table.frame["rejected"]
     return hit(

@@ -56,8 +56,14 @@ def schemas(table: Table) -> Iterator[Hit]:
 
 
 _SAID: dict[str, Told] = {
-    "unknown_target": ("answer names a target that RMIS does not have", "answers name targets that RMIS does not have"),
-    "bad_transform": ("answer has a transform that cannot be run", "answers have transforms that cannot be run"),
+    "unknown_target": (
+        "answer names a target that RMIS does not have",
+        "answers name targets that RMIS does not have",
+    ),
+    "bad_transform": (
+        "answer has a transform that cannot be run",
+        "answers have transforms that cannot be run",
+    ),
     "bad_qualifier": ("answer has a qualifier that is none", "answers have qualifiers that are none"),
     "tool_call": ("answer calls a tool wrongly", "answers call a tool wrongly"),
 }

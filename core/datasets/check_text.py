@@ -144,18 +144,18 @@ def language_mix(table: Table, spoken: pl.Series) -> Hit | None:
         return None
     others = ", ".join(f"{code} {n:,}" for code, n in counts.most_common(4)[1:])
     places = table.where((spoken != UNKNOWN) & (spoken != usual))
-    message = (
-        f"{rows:,} answers are in one language ({usual}), a few in others ({others}). Check that they are meant."
-    )
+    message = f"{rows:,} answers are in one language ({usual}), a few in others ({others}). Check that they are meant."
     return hit_of_set("language_mix", WARNING, message, places)
 
 
 def answer_languages(table: Table) -> pl.Series:
     """The language of each answer that is text; "" for records and where it cannot be told."""
     answer = table.frame["answer"]
-    return languages(pl.DataFrame({"t": answer, "json": table.looks_like_json}).select(
-        pl.when("json").then(pl.lit("")).otherwise("t").alias("t")
-    )["t"])
+    return languages(
+        pl.DataFrame({"t": answer, "json": table.looks_like_json}).select(
+            pl.when("json").then(pl.lit("")).otherwise("t").alias("t")
+        )["t"]
+    )
 
 
 def _personal(text: pl.Series) -> tuple[list[int], set[str]]:

@@ -3,10 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from core.datasets.check import check_table
 from core.datasets.check_answers import retailers
@@ -24,6 +27,7 @@ from core.datasets.table import RowKind, Table, table_of
 
 TOKEN_BATCH = 2000
 MOST_ANSWERS = 20
+MOST_NAMED = 20
 BAND_COUNT = 20
 
 #: Lengths in tokens of whole examples, chat template included.
@@ -47,7 +51,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is in a file. Balance and languages are counts of rows, most frequent first."""
+    """What is in a file. Balance and languages are counts of rows, most frequent first (20 retailers)."""
 
     layout: Layout
     layout_reason: str
@@ -200,14 +204,16 @@ def _summary(
         ignored_columns=outline.ignored_columns,
         names_splits=outline.names_splits,
         characters=lengths_of(all_text(table).str.len_chars().to_numpy(), "characters"),
-        tokens=None if reading.tokens is None else lengths_of(np.asarray(reading.tokens), "tokens", max_tokens),
+        tokens=None
+        if reading.tokens is None
+        else lengths_of(np.asarray(reading.tokens), "tokens", max_tokens),
         answers=_labels(table),
-        retailers=retailers(table),
+        retailers=dict(islice(retailers(table).items(), MOST_NAMED)),
         languages=_counts(spoken.filter(spoken != UNKNOWN)),
     )
 
 
-def lengths_of(lengths: np.ndarray, unit: str, limit: int | None = None) -> Lengths | None:  # type: ignore[type-arg]
+def lengths_of(lengths: NDArray[np.integer[Any]], unit: str, limit: int | None = None) -> Lengths | None:
     """Quantiles (nearest rank) and bars of lengths, or None without any."""
     if not len(lengths):
         return None
@@ -222,7 +228,9 @@ def lengths_of(lengths: np.ndarray, unit: str, limit: int | None = None) -> Leng
 def _labels(table: Table) -> dict[str, int]:
     """Answers and their rows, where they are few labels; thumbs of judgements."""
     if table.kind is RowKind.JUDGEMENTS:
-        return _counts(table.frame["liked"].replace_strict({True: "up", False: "down"}, return_dtype=pl.String))
+        return _counts(
+            table.frame["liked"].replace_strict({True: "up", False: "down"}, return_dtype=pl.String)
+        )
     answers = table.frame["answer"].str.strip_chars()
     few = answers.n_unique() <= MOST_ANSWERS < len(table)
     return _counts(answers.str.slice(0, 80)) if few and table.kind is RowKind.EXAMPLES else {}

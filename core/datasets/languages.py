@@ -67,7 +67,9 @@ def _by_words(texts: pl.Series) -> pl.Series:
         .sort("row", "hits", "code", descending=[False, True, False])
     )
     best = words.group_by("row", maintain_order=True).agg(
-        pl.col("code").first(), pl.col("hits").first(), pl.col("hits").get(1, null_on_oob=True).alias("second")
+        pl.col("code").first(),
+        pl.col("hits").first(),
+        pl.col("hits").get(1, null_on_oob=True).alias("second"),
     )
     clear = best.filter(
         (pl.col("hits") >= LEAST_WORDS) & (pl.col("hits") >= CLEARLY * pl.col("second").fill_null(0))
@@ -80,15 +82,19 @@ def _by_words(texts: pl.Series) -> pl.Series:
 
 def _by_script(texts: pl.Series) -> pl.Series:
     """Only texts with signs beyond Latin are looked at; most have none."""
-    foreign = texts.str.contains(r"[\p{Hiragana}\p{Katakana}\p{Han}\p{Hangul}\p{Cyrillic}\p{Arabic}\p{Greek}\p{Hebrew}\p{Devanagari}\p{Thai}]")
+    foreign = texts.str.contains(
+        r"[\p{Hiragana}\p{Katakana}\p{Han}\p{Hangul}\p{Cyrillic}\p{Arabic}\p{Greek}\p{Hebrew}\p{Devanagari}\p{Thai}]"
+    )
     found = [UNKNOWN] * len(texts)
     places = foreign.arg_true().to_list()
     if places:
         some = texts.gather(places)
         letters = some.str.count_matches(r"\p{L}")
-        for code, script in reversed(_SCRIPTS.items()):
+        for code, script in reversed(tuple(_SCRIPTS.items())):
             counts = some.str.count_matches(script)
-            enough = (counts >= LEAST_SIGNS if code != "ja" else counts >= 2) & (counts * (2 if code != "ja" else 8) >= letters)
+            enough = (counts >= LEAST_SIGNS if code != "ja" else counts >= 2) & (
+                counts * (2 if code != "ja" else 8) >= letters
+            )
             for at in enough.arg_true().to_list():
                 found[places[at]] = code
     return pl.Series(found, dtype=pl.String)

@@ -84,7 +84,10 @@ def _alpaca(values: dict[str, Any], several: bool) -> Exchange:
     for pair in turns.listed("history", values["history"]) if values.get("history") else []:
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowFault("history is not a list of questions with their answers", WRONG_TYPE)
-        earlier += [Turn("user", turns.string("history", pair[0])), Turn("assistant", turns.string("history", pair[1]))]
+        earlier += [
+            Turn("user", turns.string("history", pair[0])),
+            Turn("assistant", turns.string("history", pair[1])),
+        ]
     system = turns.string("system", values.get("system"))
     answer = turns.string("output", values["output"])
     made = turns.exchange_of([*earlier, Turn("user", asked), Turn("assistant", answer)], several=several)
@@ -138,12 +141,12 @@ def _preference(outline: Outline, row: Row, several: bool) -> Preference:
     elif "prompt" not in values:
         raise RowFault("chosen and rejected are text, so a prompt is needed")
     else:
-        made = Exchange("", turns.string("prompt", values["prompt"]), turns.string("chosen", values["chosen"]))
+        made = Exchange(
+            "", turns.string("prompt", values["prompt"]), turns.string("chosen", values["chosen"])
+        )
         worse = turns.string("rejected", values["rejected"])
     split, part = _split(outline, values, made.prompt), _slice(values)
-    return Preference(
-        made.prompt, made.completion, worse, split, part, row.line, made.system, made.history
-    )
+    return Preference(made.prompt, made.completion, worse, split, part, row.line, made.system, made.history)
 
 
 def _split(outline: Outline, values: dict[str, Any], prompt: str) -> Split:

@@ -53,7 +53,9 @@ ALLOWED: Mapping[Layout, frozenset[str]] = MappingProxyType(
         Layout.ALPACA: frozenset({"input", "system", "history"}),
         Layout.SHAREGPT: frozenset({"system", "tools"}),
         Layout.TOOL_CALLS: frozenset({"tools"}),
-        Layout.FIELD_MAPPINGS: frozenset({"qualifiers", "retailer", "network", "samples", "note", "confidence", "reason"}),
+        Layout.FIELD_MAPPINGS: frozenset(
+            {"qualifiers", "retailer", "network", "samples", "note", "confidence", "reason"}
+        ),
     }
 )
 _WIDER = MappingProxyType({Layout.LABELS: Layout.PROMPT_COMPLETION, Layout.TOOL_CALLS: Layout.MESSAGES})

@@ -31,16 +31,18 @@ _ARTICLE_FIELD = re.compile(
     r"(?P<first>[A-Za-z]{3,12})[ _.-](?P<last>[A-Z][A-Za-z]{2,20})(?=[\"',;|\n\t}]|$)"
 )
 #: Brands that are called after a person; their titles are part of the name.
-_BRANDS = frozenset(
+_BRANDS_TEXT = (
     "Clean Pepper Martens Oetker Meyer Coffee Scholl Bronner Muscle Jart Beckmann Kipling Potato Brown Dre Hauschka"
-    " Sheffield Tea Fields Freeze Lube Fresh Bubble Squiggles Best Right Perfect Universe Butterworth Smith's".split()
+    " Sheffield Tea Fields Freeze Lube Fresh Bubble Squiggles Best Right Perfect Universe Butterworth Smith's"
 )
-_OTHERS = frozenset(
+_BRANDS = frozenset(_BRANDS_TEXT.split())
+_OTHERS_TEXT = (
     "Customer Customers Sir Madam Team Friend Friends Valued Shopper Guest Member Hiring Unknown None Null Test"
-    " Anonymous Redacted Retailer Brand Campaign Product Store User".split()
+    " Anonymous Redacted Retailer Brand Campaign Product Store User"
 )
+_OTHERS = frozenset(_OTHERS_TEXT.split())
 #: The most frequent given names of the United States, the United Kingdom, Germany, France and Spain since 1950.
-GIVEN_NAMES = frozenset(
+_GIVEN_NAMES_TEXT = (
     "james robert john michael david william richard joseph thomas charles christopher daniel matthew anthony mark donald"
     " steven andrew paul joshua kenneth kevin brian george timothy ronald jason edward jeffrey ryan jacob gary nicholas"
     " eric jonathan stephen larry justin scott brandon benjamin samuel gregory alexander patrick frank raymond jack dennis"
@@ -50,15 +52,18 @@ GIVEN_NAMES = frozenset(
     " olivia heather helen catherine diane julie victoria joyce lauren kelly christina joan evelyn jane peter hans klaus"
     " wolfgang jürgen stefan andreas uwe sabine petra monika ursula claudia birgit heike susanne anja katrin jean pierre"
     " michel philippe alain nicolas marie nathalie isabelle sylvie catherine françoise josé antonio manuel francisco luis"
-    " javier carlos miguel carmen ana isabel dolores pilar teresa mohammed ahmed ali fatima priya raj wei ming".split()
+    " javier carlos miguel carmen ana isabel dolores pilar teresa mohammed ahmed ali fatima priya raj wei ming"
 )
+GIVEN_NAMES = frozenset(_GIVEN_NAMES_TEXT.split())
 #: At least what the patterns above find, without looking around: for whole columns.
 NAME_SCREEN = (
-    rf"(?i:{_FIELD}[ _-]?names?|{_FIELD}_?to|recipient|cardholder|vorname|nachname|prenom)[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"']?\p{{Lu}}"
+    rf"(?i:{_FIELD}[ _-]?names?|{_FIELD}_?to|recipient|cardholder|vorname|nachname|prenom)"
+    r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?\p{Lu}"
     r"|(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Herrn?|Frau|Mme|Mlle|Monsieur|Madame|Sr|Sra|Señora?)\.? \p{Lu}"
     r"|(?:Dear|Hi|Hello|Lieber?|Cher|Chère|Estimad[oa]|[Mm]y name is|[Ii]ch heiße|[Jj]e m'appelle|[Mm]e llamo"
     r"|[Ss]igned,|[Rr]egards,|[Ss]incerely,)\s+\p{Lu}"
-    r"|(?i:(?:sku|item(?:[_ ]?(?:id|name))?|product[_ ]?id|article|asin|artnum|model)[\"']?\s{0,3}[:=]\s{0,3}[\"']?[A-Za-z]{3,12}[ _.-][A-Z])"
+    r"|(?i:(?:sku|item(?:[_ ]?(?:id|name))?|product[_ ]?id|article|asin|artnum|model)"
+    r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?[A-Z]{3,12}[ _.-][A-Z])"
 )
 
 
@@ -73,5 +78,5 @@ def find_name(text: str) -> bool:
 
 
 def _is_brand(name: str) -> bool:
-    first = name.split()[0].removesuffix("'s").removesuffix("’s")
+    first = name.split(maxsplit=1)[0].removesuffix("'s").removesuffix("’s")
     return first in _BRANDS or first in _OTHERS

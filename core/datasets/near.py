@@ -1,10 +1,12 @@
 """Rows that are nearly the same: MinHash finds candidates, a weighted comparison decides.
 
 Two questions are near when they hold the same numbers and nearly the same words. The numbers must be equal, since a
-record of retail media with another amount or id is another record. Words are compared as single words and pairs
-of neighbours, weighted by how rare they are in the set, so that a template that all rows share makes nothing
-alike. Candidates come from MinHash with banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive
-Datasets, 3.4): 24 hash functions in 8 bands of 3.
+record of retail media with another amount or id is another record. Words and numbers are compared one by one and in
+pairs of neighbours, weighted by how rare they are in the set, so that a template that all rows share makes nothing
+alike; and where both sides differ by words that other rows use too, a blank of a template was filled in differently.
+Two rows that share an answer which hardly any other row has need less of a likeness.
+Candidates come from MinHash with banding (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets,
+3.4): 24 hash functions in 12 bands of 2.
 """
 
 from dataclasses import dataclass, field
@@ -15,22 +17,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.datasets.findings import NOWHERE, Places
+from core.datasets.likeness import NUMBER, RARE_ROWS, SEED, Hashes, features_of, mixed, near_pairs
 from core.datasets.records import Split
 from core.datasets.table import Table
 
-BANDS, ROWS_PER_BAND = 8, 3
+BANDS, ROWS_PER_BAND = 12, 2
 NEIGHBOURS = 3
-LEAST_SHARED = 0.4  # of the hash functions, before two rows are compared in full
-SIMILAR = 0.65
-SIMILAR_ANSWER = 0.6
-LEAST_FEATURES = 4
-PART_PAIRS = 100_000
-
-_NUMBER = r"-?\d+(?:[.,:]\d+)*"
-_WORD = r"[\p{L}\p{M}]+"
-_SEED = 20_260_104
-
-Hashes = NDArray[np.uint64]
+LEAST_SHARED = 0.3  # of the hash functions, before two rows are compared in full
+SIMILAR_ANSWER = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +41,7 @@ def near_rows(table: Table) -> NearRows:
         return NearRows()
     forms = table.frame.select(
         asked=_form(pl.concat_str(["system", "history", "prompt"], separator="\n")),
+        tokens=pl.concat_str(["system", "history", "prompt"], separator="\n").str.to_lowercase(),
         answered=_form(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
         numbers=_numbers(pl.concat_str(["system", "history", "prompt"], separator="\n")),
         answer_numbers=_numbers(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
@@ -74,7 +69,7 @@ def _form(text: pl.Expr) -> pl.Expr:
 
 
 def _numbers(text: pl.Expr) -> pl.Expr:
-    return text.str.extract_all(_NUMBER).list.join(" ").hash()
+    return text.str.extract_all(NUMBER).list.join(" ").hash()
 
 
 def _similar_questions(forms: pl.DataFrame, question: pl.Series) -> tuple[Places, Places]:
@@ -83,35 +78,17 @@ def _similar_questions(forms: pl.DataFrame, question: pl.Series) -> tuple[Places
         pl.col("question").is_first_distinct()
     )
     chosen = first["place"].to_numpy()
-    candidates = forms.select("asked", "numbers")[chosen].with_columns(place=pl.Series(chosen))
+    candidates = forms.select("asked", "tokens", "numbers")[chosen].with_columns(place=pl.Series(chosen))
     candidates = candidates.filter(pl.len().over("numbers") > 1)
     if candidates.height < 2:
         return NOWHERE, NOWHERE
-    features = _features(candidates["asked"], len(question))
-    left, right = _candidates(features, candidates["numbers"].to_numpy())
-    near = _similarity(features, left, right) >= SIMILAR
+    features = features_of(candidates["tokens"])
+    left, right = _candidates(features.ones, candidates["numbers"].to_numpy())
     places = candidates["place"].to_numpy()
-    return places[left[near]], places[right[near]]
-
-
-def _features(texts: pl.Series, rows: int) -> sparse.csr_array:
-    """Row by feature, weighted by rarity: words and pairs of neighbouring words, each once."""
-    words = texts.str.extract_all(_WORD)
-    counts = words.list.len().to_numpy()
-    hashes = words.explode(empty_as_null=False).hash(seed=_SEED).to_numpy()
-    row = np.repeat(np.arange(len(texts)), counts)
-    follows = row[1:] == row[:-1] if len(row) else np.zeros(0, bool)
-    pairs = (_mixed(hashes[:-1]) + hashes[1:])[follows]
-    every_row = np.concatenate([row, row[:-1][follows] if len(row) else row])
-    every = np.concatenate([hashes, pairs])
-    names, feature, frequency = np.unique(every, return_inverse=True, return_counts=True)
-    once = sparse.csr_array(
-        (np.ones(len(every), np.float32), (every_row, feature)), shape=(len(texts), len(names))
+    near = near_pairs(
+        features, left, right, candidates["asked"], _rare_answer(forms, places[left], places[right])
     )
-    once.sum_duplicates()
-    once.sort_indices()
-    once.data[:] = np.log1p(len(texts) / np.maximum(1, np.bincount(once.indices, minlength=len(names))))[once.indices]
-    return once
+    return places[left[near]], places[right[near]]
 
 
 def _candidates(features: sparse.csr_array, numbers: Hashes) -> tuple[Places, Places]:
@@ -132,7 +109,7 @@ def _candidates(features: sparse.csr_array, numbers: Hashes) -> tuple[Places, Pl
 
 def _minima(features: Hashes, starts: Places) -> NDArray[np.uint32]:
     """MinHash values, row by hash function."""
-    random = np.random.default_rng(_SEED)
+    random = np.random.default_rng(SEED)
     minima = np.empty((len(starts), BANDS * ROWS_PER_BAND), np.uint32)
     for function in range(BANDS * ROWS_PER_BAND):
         factor = np.uint64(random.integers(1 << 20, 1 << 62)) | np.uint64(1)
@@ -147,7 +124,7 @@ def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> NDArr
     columns = [minima[:, (band * ROWS_PER_BAND + i) % minima.shape[1]].astype(np.uint64) for i in range(5)]
     key = numbers.copy()
     for column in columns[:ROWS_PER_BAND]:
-        key = _mixed(key) + column
+        key = mixed(key) + column
     order = np.lexsort((np.arange(len(key)), columns[4], columns[3], key))
     pairs = []
     for step in range(1, NEIGHBOURS + 1):
@@ -157,36 +134,24 @@ def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> NDArr
     return np.concatenate(pairs)
 
 
-def _similarity(features: sparse.csr_array, left: Places, right: Places) -> NDArray[np.float64]:
-    """Weighted Jaccard similarity of each pair."""
-    weights = np.asarray(features.sum(axis=1)).ravel()
-    ones = features.copy()
-    ones.data[:] = 1
-    counts = np.diff(features.indptr)
-    found = np.zeros(len(left))
-    for start in range(0, len(left), PART_PAIRS):
-        part = slice(start, start + PART_PAIRS)
-        a, b = left[part], right[part]
-        shared = np.asarray(features[a].multiply(ones[b]).sum(axis=1)).ravel()
-        found[part] = shared / np.maximum(weights[a] + weights[b] - shared, 1e-9)
-    found[np.minimum(counts[left], counts[right]) < LEAST_FEATURES] = 0
+def _rare_answer(forms: pl.DataFrame, left: Places, right: Places) -> NDArray[np.bool_]:
+    """Which pairs of places have the same answer, and one that few rows have."""
+    answers = forms.select(pl.struct("answered", "answer_numbers").hash().alias("key"))
+    rows = answers.select(pl.len().over("key"))["len"].to_numpy()
+    keys = answers["key"].to_numpy()
+    found: NDArray[np.bool_] = (keys[left] == keys[right]) & (rows[left] <= RARE_ROWS)
     return found
 
 
 def _same_answers(forms: pl.DataFrame, left: Places, right: Places) -> NDArray[np.bool_]:
     """Whether the answers hold the same numbers and mostly the same words."""
     numbers = forms["answer_numbers"].to_numpy()
-    same = numbers[left] == numbers[right]
+    same: NDArray[np.bool_] = numbers[left] == numbers[right]
     texts = forms["answered"]
     for at in np.flatnonzero(same):
         a, b = (set(texts[int(side[at])].split()) for side in (left, right))
         same[at] = len(a & b) >= SIMILAR_ANSWER * len(a | b)
     return same
-
-
-def _mixed(values: Hashes) -> Hashes:
-    """Spread bits (splitmix64's first step)."""
-    return (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
 
 
 def _union(parts: list[NDArray[np.int64]]) -> Places:

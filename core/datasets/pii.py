@@ -35,6 +35,8 @@ _VERSION = re.compile(
     r"(?i)(?:\bv|version|release|build|firmware|sdk|api|app|os|patch|rev|software|driver|section|chapter|clause)"
     r"[^a-z0-9]{0,4}$"
 )
+_CALLED_IP = re.compile(r"(?i)\bip(?:v4)?(?:[ _-]?addr(?:ess)?)?\b[^a-z0-9]{0,4}$")
+LARGEST_OF_VERSION = 31
 _NAMED_NUMBER = re.compile(
     r"(?i)(?:gtin|upc|ean|isbn|barcode|sku|asin|item|product|order|campaign|keyword|creative|advertiser|account"
     r"|session|request|event|time|\bts|id|nr|no)[^a-z0-9]{0,6}$"
@@ -118,11 +120,12 @@ def _cards(text: str) -> Iterator[str]:
 def _addresses(text: str) -> Iterator[str]:
     """IP addresses of machines that somebody may sit at; not versions, loopback or unspecified addresses."""
     for match in _IPV4.finditer(text):
-        address = ipaddress.ip_address(match[0]) if _octets_fit(match[0]) else None
         before = text[max(0, match.start() - CONTEXT_CHARACTERS) : match.start()]
-        if address and not (address.is_loopback or address.is_multicast or address.packed[0] in (0, 255)):
-            # 1.2.3.4 is more often a version or a section; an address without context has a larger part.
-            if not _VERSION.search(before) and (max(address.packed) > 31 or re.search(r"(?i)\bip\b\W{0,4}$", before)):
+        if _octets_fit(match[0]) and not _VERSION.search(before):
+            address = ipaddress.IPv4Address(match[0])
+            # 1.2.3.4 is more often a section or a version; an address that nobody calls one has a larger part.
+            plain = max(address.packed) <= LARGEST_OF_VERSION and not _CALLED_IP.search(before)
+            if not (plain or address.is_loopback or address.is_multicast or address.packed[0] in (0, 255)):
                 yield match[0]
     for match in _IPV6.finditer(text):
         if match[0].count(":") == 7 or "::" in match[0]:
@@ -130,7 +133,7 @@ def _addresses(text: str) -> Iterator[str]:
                 address6 = ipaddress.IPv6Address(match[0])
             except ValueError:
                 continue
-            if address6.is_global or address6.is_private and not address6.is_loopback:
+            if not (address6.is_loopback or address6.is_multicast or address6.is_unspecified):
                 yield match[0]
 
 

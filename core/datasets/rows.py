@@ -13,9 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from core.errors import RefusedFileError
 
-SUPPORTED = (
-    "JSONL, JSON (a list of objects), CSV and TSV in UTF-8 can be read, plain or gzipped; also Parquet and XLSX."
-)
+SUPPORTED = "JSONL, JSON (a list of objects), CSV and TSV in UTF-8 can be read, plain or gzipped; also Parquet and XLSX."
 #: What kind of fault a row has.
 BROKEN, NOT_UTF8, WRONG_COLUMNS, WRONG_TYPE = "parse_error", "not_utf8", "wrong_columns", "wrong_type"
 
@@ -99,7 +97,9 @@ def problem_of_value(value: object, limits: FileLimits) -> str:
         # Most rows are flat and hold nothing but text and whole numbers: no need to walk through them.
         inner = value.values()
         if all(type(each) in PLAIN for each in inner) and not any(map(problem_of_text, value)):
-            return next((reason for each in inner if type(each) is str and (reason := problem_of_text(each))), "")
+            return next(
+                (reason for each in inner if type(each) is str and (reason := problem_of_text(each))), ""
+            )
     pending: list[tuple[object, int]] = [(value, 1)]
     keys = 0
     while pending:

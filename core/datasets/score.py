@@ -116,14 +116,22 @@ def score_of(table: Table, hits: Sequence[Hit], faults: Mapping[str, Sequence[Fa
     lost = [
         LostPoints(
             each.rule,
-            100 * (1 - first) * float((WEIGHTS[each.rule] * cost[each.places] / raw[each.places]).sum()) / total,
+            100
+            * (1 - first)
+            * float((WEIGHTS[each.rule] * cost[each.places] / raw[each.places]).sum())
+            / total,
             len(each.places),
             tuple(int(line) for line in table.lines[each.places[:SHOWN_LINES]]),
         )
         for each in costing
     ]
     lost += [
-        LostPoints(rule, 100 * (1 - first) * len(found) / total, len(found), tuple(f.line for f in found[:SHOWN_LINES]))
+        LostPoints(
+            rule,
+            100 * (1 - first) * len(found) / total,
+            len(found),
+            tuple(f.line for f in found[:SHOWN_LINES]),
+        )
         for rule, found in faults.items()
     ]
     # Without any row there is nothing else to blame.

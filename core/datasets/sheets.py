@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
 from core.datasets.rows import BROKEN, Fault, FileLimits, Row, problem_of_text, problem_of_value, refused
+from core.harmonize.source import open_source
+from core.harmonize.source_records import LINE, SourceLimits
 
 PARQUET_START = b"PAR1"
 ZIP_START = b"PK\x03\x04"
@@ -45,60 +48,31 @@ def require_workbook(path: Path, name: str) -> None:
         with zipfile.ZipFile(path) as archive:
             parts = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError):
-        raise refused(name, "It is a zip archive or an Excel workbook, and damaged.", "Save it again.") from None
+        raise refused(
+            name, "It is a zip archive or an Excel workbook, and damaged.", "Save it again."
+        ) from None
     if WORKBOOK_PART not in parts:
         raise refused(name, "It is a zip archive, and not an Excel workbook.", "Unpack it first.")
 
 
 def read_workbook(path: Path, limits: FileLimits, name: str) -> Iterator[Row | Fault]:
-    """Rows of the first sheet as text; `line` is the row of the sheet. Raises RefusedFileError."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(part.file_size for part in archive.infolist()) > limits.unpacked_bytes:
-            raise refused(name, f"It holds more than {limits.unpacked_bytes >> 20:,} MB unpacked.", "Split it up.")
-    grid = _grid(path, name)
-    header: list[str] | None = None
-    for number, cells in enumerate(grid, start=1):
-        if not any(cells):
-            continue
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            while header and not header[-1]:
-                header.pop()
-            if reason := problem_of_header(header, limits):
-                yield Fault(number, f"{reason}; reading stopped here")
-                return
-        elif any(cells[len(header) :]):
-            yield Fault(number, f"it has more values than the header names columns ({len(header)})")
-        else:
-            row = dict(zip(header, cells[: len(header)], strict=True))
-            reason = next((reason for cell in cells if (reason := problem_of_text(cell))), "")
-            yield Fault(number, reason) if reason else Row(number, dict(row))
+    """Rows of the first sheet that holds anything, as text; `line` is the row of the sheet. Raises RefusedFileError."""
+    bounds = SourceLimits(unpacked_bytes=limits.unpacked_bytes, rows=limits.rows, columns=limits.keys)
+    with TemporaryDirectory() as folder:
+        source = open_source(path, work_dir=Path(folder), name=name, limits=bounds)
+        broken = [Fault(row.line, row.reason, BROKEN) for row in source.broken]
+        if source.broken_count > len(broken):
+            raise refused(name, f"{source.broken_count:,} of its rows cannot be read.", "Save it as CSV.")
+        rows = source.frame.collect().sort(LINE)
+        found = (_text_row(values) for values in rows.iter_rows(named=True))
+        yield from sorted([*broken, *found], key=lambda row: row.line)
 
 
-def problem_of_header(header: list[str], limits: FileLimits) -> str:
-    """Why these column names cannot be used, or an empty string."""
-    if len(header) > limits.keys:
-        return f"it has more than {limits.keys} columns"
-    if "" in header:
-        return f"column {header.index('') + 1} has no name"
-    seen: set[str] = set()
-    twice = next((name for name in header if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
-    return f"the column «{twice[:80]}» appears twice" if twice else ""
-
-
-def _grid(path: Path, name: str) -> Iterator[list[str]]:
-    """All cells of the first sheet as text, row by row from the first one of the sheet."""
-    try:
-        import fastexcel
-    except ImportError:
-        raise refused(name, "Excel workbooks need the package fastexcel, which is not installed.", "Save it as CSV.") from None
-    try:
-        sheet = fastexcel.read_excel(str(path)).load_sheet(0, header_row=None, dtypes="string", skip_rows=0)
-        frame = sheet.to_polars()
-    except (fastexcel.FastExcelError, pl.exceptions.PolarsError, OSError):
-        raise refused(name, "Its sheet cannot be read.", "Save it again, or as CSV.") from None
-    for cells in frame.iter_rows():
-        yield ["" if cell is None else str(cell) for cell in cells]
+def _text_row(values: dict[str, Any]) -> Row | Fault:
+    line = int(values.pop(LINE))
+    texts = {key: "" if value is None else str(value) for key, value in values.items()}
+    reason = next((reason for text in texts.values() if (reason := problem_of_text(text))), "")
+    return Fault(line, reason, BROKEN) if reason else Row(line, dict(texts))
 
 
 def _checked(number: int, values: dict[str, Any], limits: FileLimits) -> Row | Fault:

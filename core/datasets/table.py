@@ -87,7 +87,9 @@ class Table:
 
     def where(self, condition: pl.Expr | pl.Series) -> Places:
         """Places of the rows for which the condition holds; null counts as false."""
-        chosen = self.frame.select(condition.alias("at"))["at"] if isinstance(condition, pl.Expr) else condition
+        chosen = (
+            self.frame.select(condition.alias("at"))["at"] if isinstance(condition, pl.Expr) else condition
+        )
         return np.flatnonzero(chosen.fill_null(False).to_numpy()).astype(np.int64)
 
     def split_is(self, split: Split) -> pl.Series:
@@ -101,7 +103,11 @@ def table_of(rows: Iterable[Parsed], numbers: Sequence[int] | None = None) -> Ta
     kind = RowKind.EXAMPLES
     for start, chunk in _chunks(rows):
         kind = _KINDS[type(chunk[0])]
-        counted = range(start + 1, start + len(chunk) + 1) if numbers is None else numbers[start : start + len(chunk)]
+        counted = (
+            range(start + 1, start + len(chunk) + 1)
+            if numbers is None
+            else numbers[start : start + len(chunk)]
+        )
         chunks.append(_frame(chunk, counted))
     return Table(kind, pl.concat(chunks) if chunks else pl.DataFrame(schema=SCHEMA))
 

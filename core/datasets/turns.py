@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -148,7 +149,9 @@ def _turn(name: str, item: Any) -> Turn:
         raise RowFault(f"a message of {name} has {sorted(others)[0][:40]}, which is not supported")
     text = string(f"a message of {name}", item.get("content"))
     if calls:
-        text = "\n".join(part for part in (text, *(_call(name, call) for call in listed(name, calls))) if part)
+        text = "\n".join(
+            part for part in (text, *(_call(name, call) for call in listed(name, calls))) if part
+        )
     return Turn(item["role"], text)
 
 
@@ -171,14 +174,16 @@ def _call(name: str, call: Any) -> str:
         except (ValueError, RecursionError):
             raise RowFault(f"a tool call of {name} has arguments that are no JSON", WRONG_TYPE) from None
     if not isinstance(arguments, dict):
-        raise RowFault(f"the arguments of a tool call of {name} are {kind_of(arguments)}, not an object", WRONG_TYPE)
+        raise RowFault(
+            f"the arguments of a tool call of {name} are {kind_of(arguments)}, not an object", WRONG_TYPE
+        )
     made = {"tool": function["name"], "arguments": arguments}
     return json.dumps(made, ensure_ascii=False, separators=(",", ":"))
 
 
 def _alternate(turns: list[Turn]) -> bool:
     """Whether nobody but tools speaks twice in a row, and every user turn is answered."""
-    pairs = zip(turns, turns[1:], strict=False)
-    return all(a.role != b.role or a.role == "tool" for a, b in pairs) and all(
-        b.role == "assistant" for a, b in zip(turns, turns[1:], strict=False) if a.role == "user"
+    return all(
+        (a.role != b.role or a.role == "tool") and (a.role != "user" or b.role == "assistant")
+        for a, b in pairwise(turns)
     )
