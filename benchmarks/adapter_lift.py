@@ -55,7 +55,10 @@ def train_on(
             s, tenant_id, path=cards.file_of_card(card_path), card=card, name=name, now=now()
         )
         spec = plan_spec(preset, str(card["adapter_type"]), dataset, name)
-        job = training.submit(s, tenant_id, spec, submitted_by="benchmark", settings=settings, now=now())
+        known = training.look_up(s, tenant_id, spec)
+    work = training.prepare(spec, known, settings=settings)
+    with database.transaction() as s:
+        job, _ = training.submit(s, tenant_id, work, submitted_by="benchmark", now=now())
     with database.transaction() as s:
         claimed = jobs.claim(s, job.id, now=now(), lapsed_before=now())
     assert claimed is not None

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.ui.controls import FIELDS
-from app.ui.draft import read_draft, step_bar
+from app.ui.draft import keep_draft, read_draft, step_bar
 from app.ui.frame import page_head
 from app.ui.job_view import show_job
 from app.ui.screens import DATASETS, JOBS, TRAINING, go_to
@@ -13,6 +13,8 @@ from app.ui.wizard import choose_dataset, configure, review
 visit = current_visit()
 page_head(TRAINING.title, TRAINING.purpose)
 draft = read_draft(FIELDS)
+if draft.job_id is None:
+    keep_draft(draft)  # with the key that a new draft was given, so that a reload is the same draft
 step_bar(draft.step)
 match draft.step:
     case 1:

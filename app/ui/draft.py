@@ -6,14 +6,18 @@ from typing import Any
 
 import streamlit as st
 
+from core.storage.ids import new_id
+
 STEPS = ("Dataset", "Configuration", "Review", "Monitor")
 DEFAULT_PRESET = "balanced"
-_OWN = ("step", "dataset", "type", "name", "preset", "job")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What has been chosen so far. `changes` holds only what differs from the preset, as text by field name."""
+    """What has been chosen so far. `changes` holds only what differs from the preset, as text by field name.
+
+    `key` tells this draft from all others, so that it becomes one job however often it is submitted.
+    """
 
     step: int = 1
     dataset_id: str | None = None
@@ -21,6 +25,7 @@ class Draft:
     name: str = ""
     preset: str = DEFAULT_PRESET
     job_id: str | None = None
+    key: str = field(default_factory=lambda: new_id("draft"))
     changes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -35,6 +40,7 @@ def read_draft(fields: frozenset[str]) -> Draft:
         name=query.get("name", ""),
         preset=query.get("preset", DEFAULT_PRESET),
         job_id=query.get("job") or None,
+        key=query.get("draft") or new_id("draft"),
         changes={name: query[name] for name in fields if name in query},
     )
     if draft.job_id is not None:
@@ -53,6 +59,7 @@ def keep_draft(draft: Draft) -> None:
         "name": draft.name or None,
         "preset": draft.preset if draft.preset != DEFAULT_PRESET else None,
         "job": draft.job_id,
+        "draft": draft.key if draft.dataset_id is not None else None,
     }
     wanted = {name: value for name, value in {**own, **draft.changes}.items() if value is not None}
     if st.query_params.to_dict() != wanted:

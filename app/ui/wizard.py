@@ -17,6 +17,7 @@ from app.ui.text import escape
 from app.ui.visit import Visit
 from core.datasets.records import Dataset, DatasetKind
 from core.errors import RmnError
+from core.jobs.records import JobState
 from core.registry.records import AdapterType
 from core.training.presets import plan_spec
 from core.training.records import Estimate, TrainingSpec, readable_reasons
@@ -115,11 +116,15 @@ def review(visit: Visit, draft: Draft) -> None:
         )
     if pressed and spec is not None:
         try:
-            job = training.submit_training(visit.console, visit.principal, spec)
+            job = training.submit_training(visit.console, visit.principal, spec, draft=draft.key)
         except RmnError as error:
             error_box(error)
             return
-        keep_notice(f"{spec.name} was submitted. It goes on if you close this page.", ":material/play_arrow:")
+        if job.state is JobState.QUEUED:
+            told = f"{spec.name} was submitted. It goes on if you close this page."
+        else:
+            told = "This draft was started before. This is its job."
+        keep_notice(told, ":material/play_arrow:")
         _go(Draft(job_id=job.id))
 
 

@@ -22,6 +22,7 @@ NAME_LETTERS = 200
 KIND_LETTERS = 32
 STAGE_LETTERS = 64
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+CAME_TO_NOTHING = (JobState.FAILED, JobState.CANCELLED)
 _CURVES = tuple(field.name for field in fields(JobPoint) if field.name not in ("step", "at"))
 
 
@@ -36,13 +37,54 @@ def submit(
     now: datetime,
 ) -> Job:
     """Write the row of a new job. Once this is committed the job will run, even if nothing else happens."""
+    job = _new_job(tenant_id, kind, name, spec, submitted_by, now)
+    store.insert_job(s, job)
+    return job
+
+
+def submit_once(
+    s: Session,
+    tenant_id: str,
+    *,
+    submission: str,
+    kind: str,
+    name: str,
+    spec: Mapping[str, Any],
+    submitted_by: str,
+    now: datetime,
+) -> tuple[Job, bool]:
+    """As `submit`, for what can be sent twice: a double click, two tabs, a retry. True: the job is a new one.
+
+    `submission` is a digest of what was sent. Sent again, the first job is answered, however far it is; after one
+    that failed or was cancelled a new one is written.
+    """
+    job = _new_job(tenant_id, kind, name, spec, submitted_by, now)
+    former = store.job_by_submission(s, tenant_id, submission)
+    if former is not None and former.state in CAME_TO_NOTHING:
+        store.forget_submission(s, former.id)
+    elif former is not None:
+        return former, False
+    if store.insert_once(s, job, submission):
+        return job, True
+    return _found(store.job_by_submission(s, tenant_id, submission)), False
+
+
+def find_submitted(s: Session, tenant_id: str, submission: str) -> Job | None:
+    """The job that a submission has become; None where there is none, or where it came to nothing."""
+    job = store.job_by_submission(s, tenant_id, submission)
+    return None if job is None or job.state in CAME_TO_NOTHING else job
+
+
+def _new_job(
+    tenant_id: str, kind: str, name: str, spec: Mapping[str, Any], submitted_by: str, now: datetime
+) -> Job:
     if not 1 <= len(kind) <= KIND_LETTERS or not 1 <= len(name.strip()) <= NAME_LETTERS:
         raise InvalidInputError(
             "This job cannot be submitted.",
             f"A job has a kind and a name; a name has 1 to {NAME_LETTERS} characters.",
             "Choose another name.",
         )
-    job = Job(
+    return Job(
         id=new_id("job"),
         tenant_id=tenant_id,
         kind=kind,
@@ -64,8 +106,6 @@ def submit(
         heartbeat_at=None,
         finished_at=None,
     )
-    store.insert_job(s, job)
-    return job
 
 
 def get(s: Session, tenant_id: str, job_id: str) -> Job:

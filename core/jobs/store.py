@@ -5,13 +5,26 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, case, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError as DuplicateRowError
 from sqlalchemy.orm import Session
 
 from core.jobs.records import Job, JobError, JobPoint, JobState
 from core.storage.tables import JobPointRow, JobRow
 
 
-def insert_job(s: Session, job: Job) -> None:
+def insert_once(s: Session, job: Job, submission: str) -> bool:
+    """False when this submission is a job already, perhaps one that somebody wrote a moment ago."""
+    try:
+        with s.begin_nested():
+            insert_job(s, job, submission)
+    except DuplicateRowError:
+        if job_by_submission(s, job.tenant_id, submission) is None:
+            raise
+        return False
+    return True
+
+
+def insert_job(s: Session, job: Job, submission: str | None = None) -> None:
     s.execute(
         insert(JobRow).values(
             id=job.id,
@@ -29,6 +42,7 @@ def insert_job(s: Session, job: Job) -> None:
             fence=job.fence,
             cancel_requested=job.cancel_requested,
             submitted_by=job.submitted_by,
+            submission=submission,
             created_at=job.created_at,
         )
     )
@@ -36,6 +50,16 @@ def insert_job(s: Session, job: Job) -> None:
 
 def job_by_id(s: Session, tenant_id: str, job_id: str) -> Job | None:
     return _first(s, select(JobRow).where(JobRow.tenant_id == tenant_id, JobRow.id == job_id))
+
+
+def job_by_submission(s: Session, tenant_id: str, submission: str) -> Job | None:
+    """The job that a submission has become."""
+    return _first(s, select(JobRow).where(JobRow.tenant_id == tenant_id, JobRow.submission == submission))
+
+
+def forget_submission(s: Session, job_id: str) -> None:
+    """From now on the same may be submitted again."""
+    _changed(s, update(JobRow).where(JobRow.id == job_id).values(submission=None))
 
 
 def job_of_any_tenant(s: Session, job_id: str) -> Job | None:

@@ -40,7 +40,7 @@ from core.training.progress import Clock, Progress, Stop
 from core.training.prompts import answer_turns, prompt_turns
 from core.training.publish import library_versions, make_manifest, publish_adapter
 from core.training.records import TrainingSpec
-from core.training.service import MODELS_DIR, Work, check_memory, estimate_work, read_work
+from core.training.service import MODELS_DIR, Work, look_up, prepare
 from core.training.trainer import AdapterTrainer, save_adapter
 from datasets import Dataset as Table
 from datasets import disable_progress_bars
@@ -68,8 +68,8 @@ def run_training(
     progress = Progress(database, job, stop, clock)
     progress.enter("preparing")
     with database.reading() as s:
-        work = read_work(s, job.tenant_id, spec, settings=settings, models_dir=models_dir)
-        check_memory(estimate_work(s, job.tenant_id, work, settings))
+        known = look_up(s, job.tenant_id, spec)
+    work = prepare(spec, known, settings=settings, models_dir=models_dir)
     folder.begin(_identity(work))
 
     quiet_libraries()

@@ -1,9 +1,15 @@
-"""Submit a training run, or ask what it would take: everything that can be known before it starts is checked here."""
+"""Submit a training run, or ask what it would take: everything that can be known before it starts is checked here.
 
+Looking up and writing are short transactions; between them, with none open, the dataset is read and measured.
+"""
+
+import hashlib
 import importlib.util
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +24,7 @@ from core.registry.bases import base_folder
 from core.registry.records import AdapterState
 from core.settings import PROJECT_ROOT, Settings
 from core.training.base_shape import BaseShape, read_base_shape
-from core.training.estimate import Machine, RowLengths, estimate, finished_runs, training_flops
+from core.training.estimate import FinishedRun, Machine, RowLengths, estimate, finished_runs, training_flops
 from core.training.evaluate import held_out_rows
 from core.training.gpu import gpu_free_bytes
 from core.training.prompts import TokenCounter
@@ -30,6 +36,14 @@ RUNS_LOOKED_AT = 50
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What the database says about a run: its dataset, and how fast earlier runs were."""
+
+    dataset: Dataset
+    runs: tuple[FinishedRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A run that can be done: its data, measured with the tokenizer of its base."""
 
@@ -38,6 +52,7 @@ class Work:
     examples: list[Example]
     base: BaseShape
     lengths: RowLengths
+    runs: tuple[FinishedRun, ...] = ()
 
     @property
     def flops(self) -> float:
@@ -45,48 +60,11 @@ class Work:
         return training_flops(self.spec, self.lengths, self.base)
 
 
-def submit(
-    s: Session,
-    tenant_id: str,
-    spec: TrainingSpec,
-    *,
-    submitted_by: str,
-    settings: Settings,
-    now: datetime,
-    models_dir: Path = MODELS_DIR,
-) -> Job:
-    """Check the run and write its job row; it runs as soon as a worker is free.
+def look_up(s: Session, tenant_id: str, spec: TrainingSpec) -> Known:
+    """What the database says about a run that is to be. Short: nothing is read from files here.
 
-    Raises NotFoundError (no such dataset or base), InvalidInputError (the dataset or a value does not fit),
-    ConflictError (the name belongs to another kind of adapter), InsufficientMemoryError, UnavailableError.
+    Raises NotFoundError (no such dataset), InvalidInputError (one that cannot be trained on).
     """
-    check_name(s, tenant_id, spec)
-    work = read_work(s, tenant_id, spec, settings=settings, models_dir=models_dir)
-    check_memory(estimate_work(s, tenant_id, work, settings))
-    return jobs.submit(
-        s,
-        tenant_id,
-        kind=KIND,
-        name=spec.name,
-        spec=spec.model_dump(mode="json"),
-        submitted_by=submitted_by,
-        now=now,
-    )
-
-
-def estimate_run(
-    s: Session, tenant_id: str, spec: TrainingSpec, *, settings: Settings, models_dir: Path = MODELS_DIR
-) -> Estimate:
-    """What the run would take on this machine. Raises as `submit` does, but not for a lack of memory."""
-    return estimate_work(
-        s, tenant_id, read_work(s, tenant_id, spec, settings=settings, models_dir=models_dir), settings
-    )
-
-
-def read_work(
-    s: Session, tenant_id: str, spec: TrainingSpec, *, settings: Settings, models_dir: Path = MODELS_DIR
-) -> Work:
-    """Read and check dataset and base of a run. Raises as `submit` does."""
     dataset = datasets.get(s, tenant_id, spec.dataset_id)
     if dataset.kind is not DatasetKind.SFT:
         raise InvalidInputError(
@@ -94,8 +72,53 @@ def read_work(
             f"It is a set of kind «{dataset.kind}»; training needs prompts with their answers (sft).",
             "Choose a training set from the dataset library.",
         )
+    done = jobs.list_jobs(s, tenant_id, kind=KIND, states=[JobState.SUCCEEDED], limit=RUNS_LOOKED_AT)
+    return Known(dataset, tuple(finished_runs(done)))
+
+
+def prepare(spec: TrainingSpec, known: Known, *, settings: Settings, models_dir: Path = MODELS_DIR) -> Work:
+    """Everything that can be known before a run starts is checked here. Long: no transaction may be open meanwhile.
+
+    Raises NotFoundError (no such base), InvalidInputError (the dataset or a value does not fit), RefusedFileError,
+    IntegrityError, InsufficientMemoryError, UnavailableError.
+    """
+    work = read_work(spec, known, settings=settings, models_dir=models_dir)
+    check_memory(estimate_work(work, settings))
+    return work
+
+
+def submit(
+    s: Session, tenant_id: str, work: Work, *, submitted_by: str, now: datetime, submission: str | None = None
+) -> tuple[Job, bool]:
+    """Write the job row of a prepared run; it runs as soon as a worker is free. True: the job is a new one.
+
+    `submission` as in `core.jobs.service.submit_once`. Raises NotFoundError when the dataset went away meanwhile,
+    ConflictError when the name belongs to another kind of adapter.
+    """
+    check_name(s, tenant_id, work.spec)
+    datasets.get(s, tenant_id, work.spec.dataset_id)
+    row: dict[str, Any] = {
+        "kind": KIND,
+        "name": work.spec.name,
+        "spec": work.spec.model_dump(mode="json"),
+        "submitted_by": submitted_by,
+        "now": now,
+    }
+    if submission is None:
+        return jobs.submit(s, tenant_id, **row), True
+    return jobs.submit_once(s, tenant_id, submission=submission, **row)
+
+
+def submission_digest(spec: TrainingSpec, draft: str) -> str:
+    """Names one run of one draft: the same draft with the same values is the same submission."""
+    values = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(f"{KIND} {draft} {values}".encode(errors="replace")).hexdigest()
+
+
+def read_work(spec: TrainingSpec, known: Known, *, settings: Settings, models_dir: Path = MODELS_DIR) -> Work:
+    """Read and check dataset and base of a run. Raises as `prepare` does, but not for a lack of memory."""
     base = find_base(spec, settings, models_dir)
-    examples = datasets.read_examples(dataset)
+    examples = datasets.read_examples(known.dataset)
     counter = TokenCounter(base.folder)
     sizes = dict(zip(map(id, examples), counter.lengths(examples), strict=True))
     problems = datasets.check_examples(
@@ -103,13 +126,13 @@ def read_work(
         count_tokens=lambda example: sizes[id(example)][0],
         max_tokens=min(spec.max_length, base.context),
     )
-    datasets.require_trainable(dataset.name, problems)
+    datasets.require_trainable(known.dataset.name, problems)
     evaluated = held_out_rows(examples, spec.evaluation_rows, spec.seed) if spec.evaluate else []
     lengths = RowLengths(
         train=tuple(sizes[id(e)] for e in examples if e.split is Split.TRAIN),
         evaluated_answers=tuple(sizes[id(e)][1] for e in evaluated),
     )
-    return Work(spec, dataset, examples, base, lengths)
+    return Work(spec, known.dataset, examples, base, lengths, known.runs)
 
 
 def find_base(spec: TrainingSpec, settings: Settings, models_dir: Path = MODELS_DIR) -> BaseShape:
@@ -176,10 +199,9 @@ def check_memory(estimated: Estimate) -> None:
     )
 
 
-def estimate_work(s: Session, tenant_id: str, work: Work, settings: Settings) -> Estimate:
-    """The estimate of a run that has been read."""
-    done = jobs.list_jobs(s, tenant_id, kind=KIND, states=[JobState.SUCCEEDED], limit=RUNS_LOOKED_AT)
-    return estimate(work.spec, work.lengths, work.base, this_machine(settings), finished_runs(done))
+def estimate_work(work: Work, settings: Settings) -> Estimate:
+    """What a run that has been read would take on this machine."""
+    return estimate(work.spec, work.lengths, work.base, this_machine(settings), work.runs)
 
 
 def this_machine(settings: Settings) -> Machine:

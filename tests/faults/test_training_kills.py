@@ -22,9 +22,9 @@ from core.registry.verify import verify_folder
 from core.settings import Settings
 from core.storage.database import Database
 from core.tenants import service as tenants
-from core.training import checkpoints, publish, runner, service, trainer
+from core.training import checkpoints, publish, runner, trainer
 from core.training.progress import Stop
-from tests.core.training.tiny_base import make_tiny_base, register_small_set, small_spec
+from tests.core.training.tiny_base import make_tiny_base, register_small_set, small_spec, submit_run
 
 Plant = Callable[[], None]
 
@@ -78,10 +78,8 @@ class Site:
         now = datetime.now(UTC)
         with self.database.transaction() as s:
             dataset = register_small_set(s, self.tenant_id, self.folder, now, train=16, test=4)
-            spec = small_spec(dataset, epochs=3.0, checkpoint_every=3)
-            return service.submit(
-                s, self.tenant_id, spec, submitted_by="tests", settings=self.settings, now=now
-            ).id
+        spec = small_spec(dataset, epochs=3.0, checkpoint_every=3)
+        return submit_run(self.database, self.tenant_id, spec, self.settings, now).id
 
     def attempt(self, job_id: str, plant: Plant | None = None) -> int:
         """Run one attempt in a process of its own; its exit status, negative where a signal ended it."""

@@ -20,8 +20,7 @@ from core.registry import service as registry
 from core.settings import Settings
 from core.storage.database import Database
 from core.tenants import service as tenants
-from core.training import service
-from tests.core.training.tiny_base import make_tiny_base, register_small_set, small_spec
+from tests.core.training.tiny_base import make_tiny_base, register_small_set, small_spec, submit_run
 
 pytestmark = pytest.mark.slow
 PACE = Pace(watch_s=0.1, retry_s=0.05)
@@ -41,11 +40,8 @@ class Place:
         now = datetime.now(UTC)
         with self.database.transaction() as s:
             dataset = register_small_set(s, self.tenant_id, self.folder, now)
-            spec = small_spec(dataset, **({"epochs": 40.0, "checkpoint_every": 5} | overrides))
-            job = service.submit(
-                s, self.tenant_id, spec, submitted_by="tests", settings=self.settings, now=now
-            )
-        return job.id
+        spec = small_spec(dataset, **({"epochs": 40.0, "checkpoint_every": 5} | overrides))
+        return submit_run(self.database, self.tenant_id, spec, self.settings, now).id
 
     def job(self, job_id: str) -> Job:
         with self.database.reading() as s:

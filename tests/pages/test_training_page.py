@@ -21,6 +21,11 @@ def newest_job(console: Console) -> Job:
         return jobs.list_jobs(s, tenants.list_tenants(s)[0].id)[0]
 
 
+def count_jobs(console: Console) -> int:
+    with console.database.reading() as s:
+        return len(jobs.list_jobs(s, tenants.list_tenants(s)[0].id))
+
+
 def button(at: AppTest, label: str):
     return next(b for b in at.button if b.label == label)
 
@@ -104,3 +109,47 @@ def test_the_first_step_offers_the_training_sets(open_as: Open) -> None:
     assert len(at.radio(key="wizard-dataset").options) == 2
     button(at, "Next: configure").click().run()
     assert at.query_params["step"] == "2"
+
+
+def test_one_draft_in_two_tabs_becomes_one_job(at_step_two: AppTest, open_as: Open, console: Console) -> None:
+    first = at_step_two
+    button(first, "Next: review").click().run()
+    address = {name: first.query_params[name] for name in first.query_params}
+    assert address["draft"].startswith("draft_")
+    second = open_as(Role.TRAINER, "training", **address)
+    before = count_jobs(console)
+    for at in (first, second):
+        button(at, "Start training").click().run()
+        assert not at.exception
+        assert not at.error
+    assert count_jobs(console) == before + 1
+    assert first.query_params["job"] == second.query_params["job"] == newest_job(console).id
+    assert "draft" not in first.query_params
+
+
+def test_a_draft_that_is_changed_after_its_start_is_another_run(
+    at_step_two: AppTest, open_as: Open, console: Console
+) -> None:
+    first = at_step_two
+    button(first, "Next: review").click().run()
+    address = {name: first.query_params[name] for name in first.query_params}
+    button(first, "Start training").click().run()
+    before = count_jobs(console)
+    changed = open_as(Role.TRAINER, "training", **(address | {"epochs": "7.0"}))
+    button(changed, "Start training").click().run()
+    assert count_jobs(console) == before + 1
+    assert newest_job(console).spec["epochs"] == 7.0
+
+
+def test_two_drafts_of_one_dataset_are_two_jobs(
+    at_step_two: AppTest, open_as: Open, console: Console
+) -> None:
+    before = count_jobs(console)
+    address = {name: at_step_two.query_params[name] for name in at_step_two.query_params}
+    del address["draft"]
+    for _ in range(2):
+        at = open_as(Role.TRAINER, "training", **(address | {"step": "3"}))
+        key = at.query_params["draft"]
+        assert at.run().query_params["draft"] == key  # a rerun is the same draft
+        button(at, "Start training").click().run()
+    assert count_jobs(console) == before + 2

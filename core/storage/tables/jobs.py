@@ -6,14 +6,20 @@ from typing import Any
 from sqlalchemy import Double, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.storage.tables.base import Base, Document, Id, Name, Prose, UtcDateTime
+from core.storage.tables.base import Base, Digest, Document, Id, Name, Prose, UtcDateTime
 
 
 class JobRow(Base):
-    """`deaths` counts attempts that ended without a word and got no further than `died_at_step`."""
+    """`deaths` counts attempts that ended without a word and got no further than `died_at_step`.
+
+    `submission` names what was submitted, where somebody could submit it twice: it is there once at most.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "tenant_id", "created_at", "id"),)
+    __table_args__ = (
+        Index(None, "tenant_id", "created_at", "id"),
+        Index(None, "tenant_id", "submission", unique=True),
+    )
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     kind: Mapped[str] = mapped_column(String(32))
@@ -30,6 +36,7 @@ class JobRow(Base):
     fence: Mapped[str] = mapped_column(Id)
     cancel_requested: Mapped[bool] = mapped_column()
     submitted_by: Mapped[str] = mapped_column(Name)
+    submission: Mapped[str | None] = mapped_column(Digest)
     result: Mapped[dict[str, Any] | None] = mapped_column(Document)
     error_what: Mapped[str | None] = mapped_column(Prose)
     error_why: Mapped[str | None] = mapped_column(Prose)

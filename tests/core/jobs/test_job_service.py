@@ -275,3 +275,61 @@ def test_a_job_without_a_usable_name_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError), sqlite_database.transaction() as s:
         jobs.submit(s, sqlite_tenant.id, kind="train", name=name, spec={}, submitted_by="ann", now=now)
+
+
+@pytest.fixture
+def submit_once(database: Database, now: datetime) -> Callable[..., tuple[Job, bool]]:
+    def submitted(tenant_id: str, submission: str = "a" * 64) -> tuple[Job, bool]:
+        with database.transaction() as s:
+            return jobs.submit_once(
+                s,
+                tenant_id,
+                submission=submission,
+                kind="train",
+                name="n",
+                spec={},
+                submitted_by="ann",
+                now=now,
+            )
+
+    return submitted
+
+
+def test_one_submission_is_one_job_however_often_and_at_once_it_is_sent(
+    database: Database, tenant: Tenant, submit_once: Callable[..., tuple[Job, bool]]
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: submit_once(tenant.id), range(8)))
+    assert len({job.id for job, _ in answers}) == 1
+    assert sum(is_new for _, is_new in answers) == 1
+    with database.reading() as s:
+        assert len(jobs.list_jobs(s, tenant.id)) == 1
+        assert jobs.find_submitted(s, tenant.id, "a" * 64) == answers[0][0]
+        assert jobs.find_submitted(s, tenant.id, "b" * 64) is None
+
+
+def test_submissions_are_told_apart_by_digest_and_by_tenant(
+    tenant: Tenant, other_tenant: Tenant, submit_once: Callable[..., tuple[Job, bool]]
+) -> None:
+    made = [submit_once(tenant.id), submit_once(tenant.id, "b" * 64), submit_once(other_tenant.id)]
+    assert len({job.id for job, _ in made}) == 3
+    assert all(is_new for _, is_new in made)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "succeeded"])
+def test_what_came_to_nothing_may_be_submitted_again_and_what_succeeded_may_not(
+    database: Database, tenant: Tenant, submit_once: Callable[..., tuple[Job, bool]], now: datetime, end: str
+) -> None:
+    first, _ = submit_once(tenant.id)
+    claimed = _claim(database, first, now)
+    with database.transaction() as s:
+        if end == "cancelled":
+            jobs.cancelled(s, first.id, claimed.fence, now=now)
+        elif end == "failed":
+            jobs.fail(s, first.id, claimed.fence, error=JobError("w", "y", "n"), now=now)
+        else:
+            jobs.succeed(s, first.id, claimed.fence, result={}, now=now)
+    again, is_new = submit_once(tenant.id)
+    assert is_new is (end != "succeeded")
+    assert (again.id == first.id) is (end == "succeeded")
+    assert submit_once(tenant.id) == (again, False)

@@ -19,14 +19,13 @@ from core.registry.records import Adapter
 from core.settings import Settings
 from core.storage.database import Database
 from core.tenants import service as tenants
-from core.training import service
 from core.training.callback import DivergedError
 from core.training.checkpoints import RunFolder
 from core.training.progress import RunCancelledError, RunInterruptedError, Stop
 from core.training.records import TrainingSpec
 from core.training.runner import run_training
 from core.training.trainer import AdapterTrainer
-from tests.core.training.tiny_base import register_small_set, small_spec
+from tests.core.training.tiny_base import register_small_set, small_spec, submit_run
 
 
 @dataclass
@@ -42,10 +41,8 @@ class Bench:
         now = datetime.now(UTC)
         with self.database.transaction() as s:
             dataset = register_small_set(s, self.tenant_id, self.folder, now, **counts)
-            spec = (spec or small_spec("")).model_copy(update={"dataset_id": dataset.id})
-            return service.submit(
-                s, self.tenant_id, spec, submitted_by="tests", settings=self.settings, now=now
-            )
+        spec = (spec or small_spec("")).model_copy(update={"dataset_id": dataset.id})
+        return submit_run(self.database, self.tenant_id, spec, self.settings, now)
 
     def claim(self, job_id: str) -> Job:
         with self.database.transaction() as s:

@@ -36,6 +36,7 @@ from tests.core.training.tiny_base import (
     register_small_set,
     small_rows,
     small_spec,
+    submit_run,
     write_set,
 )
 
@@ -54,15 +55,7 @@ class Desk:
 
     def submit(self, settings: Settings | None = None, **overrides: Any) -> Job:
         spec: TrainingSpec = overrides.pop("spec", None) or small_spec(self.dataset, **overrides)
-        with self.database.transaction() as s:
-            return service.submit(
-                s,
-                self.tenant_id,
-                spec,
-                submitted_by="tests",
-                settings=settings or self.settings,
-                now=NOW,
-            )
+        return submit_run(self.database, self.tenant_id, spec, settings or self.settings, NOW)
 
     def register(self, rows: list[dict[str, object]], name: str) -> str:
         path = write_set(self.folder / f"{name}.jsonl", rows)
@@ -109,9 +102,8 @@ def test_an_unknown_dataset_is_refused(desk: Desk) -> None:
 def test_another_tenants_dataset_is_not_found(desk: Desk) -> None:
     with desk.database.transaction() as s:
         other = tenants.create_tenant(s, name="Beta Market", now=NOW)
-        spec = small_spec(desk.dataset)
-        with pytest.raises(NotFoundError):
-            service.submit(s, other.id, spec, submitted_by="x", settings=desk.settings, now=NOW)
+    with pytest.raises(NotFoundError):
+        submit_run(desk.database, other.id, small_spec(desk.dataset), desk.settings, NOW)
 
 
 def test_a_set_of_preference_pairs_is_refused_with_its_kind(desk: Desk) -> None:
@@ -223,6 +215,50 @@ def test_nothing_before_the_run_itself_loads_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_others_write_while_a_run_is_prepared(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading and measuring a large set takes seconds; SQLite has one writer, who must not wait for that."""
+    written = []
+    real = datasets.read_examples
+
+    def read(dataset: Any) -> Any:
+        other = Database(desk.settings.resolved_database_url)
+        with other.transaction() as s:
+            written.append(tenants.create_tenant(s, name="Beta Market", now=NOW).id)
+        other.close()
+        return real(dataset)
+
+    monkeypatch.setattr(service.datasets, "read_examples", read)
+    job = desk.submit()
+    assert len(written) == 1
+    done = desk.run(job.id)  # the runner, too
+    assert done.state is JobState.SUCCEEDED
+    assert len(written) == 2
+
+
+def test_a_prepared_run_is_written_for_no_tenant_but_that_of_its_dataset(desk: Desk) -> None:
+    spec = small_spec(desk.dataset)
+    with desk.database.reading() as s:
+        known = service.look_up(s, desk.tenant_id, spec)
+    work = service.prepare(spec, known, settings=desk.settings)
+    with desk.database.transaction() as s:
+        other = tenants.create_tenant(s, name="Beta Market", now=NOW).id
+        with pytest.raises(NotFoundError):
+            service.submit(s, other, work, submitted_by="x", now=NOW)
+
+
+def test_a_submission_is_named_by_its_draft_and_all_its_values(desk: Desk) -> None:
+    spec = small_spec(desk.dataset)
+    named = service.submission_digest(spec, "draft_1")
+    assert named == service.submission_digest(small_spec(desk.dataset), "draft_1")
+    assert len(named) == 64
+    others = {
+        service.submission_digest(spec, "draft_2"),
+        service.submission_digest(spec.model_copy(update={"seed": 99}), "draft_1"),
+        service.submission_digest(spec, "draft_1\ud800"),
+    }
+    assert len(others | {named}) == 4
 
 
 def test_a_gzipped_set_trains_as_well(desk: Desk) -> None:

@@ -11,6 +11,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from core.datasets import service as datasets
 from core.datasets.records import Dataset
+from core.jobs.records import Job
+from core.settings import Settings
+from core.storage.database import Database
+from core.training import service
 from core.training.presets import plan_spec
 from core.training.records import TrainingSpec
 
@@ -127,3 +131,14 @@ def small_spec(dataset: Dataset | str, name: str = "first", **overrides: object)
         "lora": {"rank": 4, "alpha": 8.0},
     }
     return plan_spec("quick", "retailer", dataset, name, **(values | overrides))
+
+
+def submit_run(
+    database: Database, tenant_id: str, spec: TrainingSpec, settings: Settings, now: datetime
+) -> Job:
+    """Look up, prepare, submit: as every edge does it."""
+    with database.reading() as s:
+        known = service.look_up(s, tenant_id, spec)
+    work = service.prepare(spec, known, settings=settings)
+    with database.transaction() as s:
+        return service.submit(s, tenant_id, work, submitted_by="tests", now=now)[0]
