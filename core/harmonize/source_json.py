@@ -1,11 +1,13 @@
 """Reading JSONL and JSON documents: objects of the same form all at once, any other object on its own."""
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from core.harmonize.source_bytes import BLOCK_BYTES, head_of, line_blocks
+from core.harmonize.source_check import is_utf8
 from core.harmonize.source_document import find_rows, objects_of, opened
 from core.harmonize.source_json_forms import Form, form_of
 from core.harmonize.source_json_rows import BadRow, Flat, flatten
@@ -24,12 +26,11 @@ class JsonRows:
         self._forms: list[Form] = []
         self._columns: dict[str, None] = {}
 
-    def add(self, objects: Sequence[bytes], numbers: Sequence[int]) -> None:
-        """Rows of some objects, each given with the line on which it begins."""
-        texts, places = self._decoded(objects, numbers)
+    def add(self, objects: pl.Series, numbers: pl.Series) -> None:
+        """Rows of some objects, each given as text with the line on which it begins."""
         # Until the end LINE holds a row's place among these: several objects may begin on one line.
-        order = pl.Series(LINE, range(len(texts)), LINE_TYPE)
-        lines = pl.DataFrame([pl.Series("line", texts, pl.String), order])
+        order = pl.Series(LINE, range(len(objects)), LINE_TYPE)
+        lines = pl.DataFrame([objects.alias("line"), order])
         frames: list[pl.DataFrame] = []
         for form in list(self._forms):
             lines = self._take(form, lines, frames)
@@ -39,11 +40,11 @@ class JsonRows:
                 break
             self._forms.append(new)
             lines = self._take(new, lines, frames)
-        frames += self._one_by_one(lines, places)
-        if frames:
-            rows = pl.concat(frames, how="diagonal").sort(LINE)
-            begins = pl.Series(LINE, places, LINE_TYPE).gather(rows[LINE])
-            self._parts.add(rows.with_columns(begins))
+        frames += self._one_by_one(lines, numbers)
+        if len(frames) > 1:
+            frames = [pl.concat(frames, how="diagonal").sort(LINE)]
+        for frame in frames:
+            self._parts.add(frame.with_columns(numbers.gather(frame[LINE]).alias(LINE)))
 
     def _take(self, form: Form, lines: pl.DataFrame, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """The lines that do not have the form; rows of those that do go to `frames`."""
@@ -60,7 +61,7 @@ class JsonRows:
             return None
         return form
 
-    def _one_by_one(self, lines: pl.DataFrame, places: Sequence[int]) -> list[pl.DataFrame]:
+    def _one_by_one(self, lines: pl.DataFrame, places: pl.Series) -> list[pl.DataFrame]:
         rows: list[Flat] = []
         numbers: list[int] = []
         for text, place in zip(lines["line"], lines[LINE], strict=True):
@@ -91,17 +92,6 @@ class JsonRows:
         """Names in the order in which they were met."""
         return tuple(self._columns)
 
-    def _decoded(self, objects: Sequence[bytes], numbers: Sequence[int]) -> tuple[list[str], list[int]]:
-        texts: list[str] = []
-        places: list[int] = []
-        for raw, number in zip(objects, numbers, strict=True):
-            try:
-                texts.append(raw.decode("utf-8"))
-                places.append(number)
-            except UnicodeDecodeError as error:
-                self._log.add(number, f"byte {error.start + 1} of the row is not UTF-8", raw)
-        return texts, places
-
 
 def open_lines(path: Path, folder: Path, name: str, limits: SourceLimits, log: BrokenLog) -> Table:
     """The table of a JSONL file: one object for each line that is not blank."""
@@ -109,20 +99,25 @@ def open_lines(path: Path, folder: Path, name: str, limits: SourceLimits, log: B
     rows, line = JsonRows(parts, log, limits), 1
     head = head_of(path)
     newline = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
-    start = 3 if head.startswith(b"\xef\xbb\xbf") else 0
+    start = 3 if head.startswith(codecs.BOM_UTF8) else 0
+    too_long = f"the line is longer than {limits.line_bytes:,} bytes"
     for block, whole in line_blocks(path, newline, start, BLOCK_BYTES, limits):
         if not whole:
-            log.add(line, f"the line is longer than {limits.line_bytes:,} bytes", block)
+            log.add(line, too_long, block)
             line += 1
             continue
-        raw = block.split(newline)[:-1]
-        kept = [(text, line + place) for place, text in enumerate(raw) if text and not text.isspace()]
-        for text, number in kept:
-            if len(text) > limits.line_bytes:
-                log.add(number, f"the line is longer than {limits.line_bytes:,} bytes", text)
-        kept = [(text, number) for text, number in kept if len(text) <= limits.line_bytes]
-        rows.add([text for text, _ in kept], [number for _, number in kept])
-        line += len(raw)
+        if is_utf8(block):
+            texts = pl.Series("line", block.decode("utf-8").split(newline.decode())[:-1], pl.String)
+        else:
+            texts = _decoded(block.split(newline)[:-1], line, log)
+        lines = pl.DataFrame([texts, pl.Series(LINE, range(line, line + len(texts)), LINE_TYPE)])
+        lines = lines.filter(texts.str.strip_chars(" \t\r\n").str.len_bytes() > 0)
+        long = lines["line"].str.len_bytes() > limits.line_bytes
+        for text, number in lines.filter(long).iter_rows():
+            log.add(number, too_long, text)
+        lines = lines.filter(~long)
+        rows.add(lines["line"], lines[LINE])
+        line += len(texts)
     columns = rows.columns()
     return Table(SourceKind.JSONL, columns, parts.scan(columns), parts.rows)
 
@@ -145,8 +140,25 @@ def open_document(path: Path, folder: Path, name: str, limits: SourceLimits, log
         for objects, numbers, endings in objects_of(text, found, limits):
             for line, reason, raw in endings:
                 log.add(line, reason, raw)
-            rows.add(objects, numbers)
+            texts = _decoded(objects, numbers, log)
+            rows.add(texts.drop_nulls(), pl.Series(LINE, numbers, LINE_TYPE).filter(texts.is_not_null()))
     if not parts.rows and log.count and not found.listed:
         raise refused(name, f"Its only row is broken: {log.first[0].reason}.", "Correct it.")
     columns = rows.columns()
     return Table(SourceKind.JSON, columns, parts.scan(columns), parts.rows, found.notes)
+
+
+def _decoded(raw: Sequence[bytes], numbers: Sequence[int] | int, log: BrokenLog) -> pl.Series:
+    """The texts of some rows, null where one is not UTF-8. `numbers` are their lines, or the first of them."""
+    whole = b"\n".join(raw)
+    if is_utf8(whole):
+        return pl.Series("line", whole.decode("utf-8").split("\n") if raw else [], pl.String)
+    texts: list[str | None] = []
+    for place, row in enumerate(raw):
+        try:
+            texts.append(row.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            number = numbers + place if isinstance(numbers, int) else numbers[place]
+            log.add(number, f"byte {error.start + 1} of the row is not UTF-8", row)
+            texts.append(None)
+    return pl.Series("line", texts, pl.String)

@@ -16,7 +16,18 @@ from core.harmonize.source_records import SourceLimits
 _TAKEN = 12
 _MOST_VALUES = 240
 _BLANK = r"[ \t\r]*"
-_TEXT = r'"[^"\\\x00-\x1f]*"'
+# All escapes but \\u, which may mean half a sign and is read with care.
+_TEXT = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*"'
+_ESCAPES = {
+    r"\"": '"',
+    r"\\": "\\",
+    r"\/": "/",
+    r"\b": "\b",
+    r"\f": "\f",
+    r"\n": "\n",
+    r"\r": "\r",
+    r"\t": "\t",
+}
 _SCALAR = f"{_TEXT}|{NUMBER}|true|false|null"
 _FLAT_OBJECT = (
     rf"\{{{_BLANK}(?:{_TEXT}{_BLANK}:{_BLANK}(?:{_SCALAR}){_BLANK}"
@@ -29,6 +40,7 @@ class Form:
     """The columns of one form of object, and for every few of them an expression that takes their values."""
 
     columns: tuple[str, ...]
+    lists: frozenset[str]
     expressions: tuple[str, ...]
 
     def take(self, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
@@ -40,8 +52,9 @@ class Form:
             for place, expression in enumerate(self.expressions)
         ).collect()
         found = taken["0"].struct.field("1").is_not_null()
+        escaped = bool(lines.str.contains("\\", literal=True).any())
         values = [
-            _value(pl.col(str(place)).struct.field(str(number))).alias(name)
+            _value(pl.col(str(place)).struct.field(str(number)), name in self.lists, escaped).alias(name)
             for place, batch in enumerate(batches)
             for number, name in enumerate(batch, 1)
         ]
@@ -60,7 +73,9 @@ def form_of(text: str, limits: SourceLimits) -> Form | None:
     if not 0 < values <= _MOST_VALUES or values != len(row) or any("\\" in key for key in keys):
         return None
     starts = range(0, values, _TAKEN)
-    return Form(tuple(row), tuple(_expression(shape, start) for start in starts))
+    kinds = [part for part in shape if part in ("v", "l")]
+    lists = frozenset(name for name, kind in zip(row, kinds, strict=True) if kind == "l")
+    return Form(tuple(row), lists, tuple(_expression(shape, start) for start in starts))
 
 
 def _expression(shape: Sequence[str], start: int) -> str:
@@ -95,7 +110,12 @@ def _literal(text: str) -> str:
     )
 
 
-def _value(token: pl.Expr) -> pl.Expr:
-    # A token has no quotes but those around a text; a list ends in brackets, so nothing is taken from it.
-    blank = (token == "null") | (token == '""')  # noqa: S105
-    return pl.when(blank).then(None).otherwise(token.str.strip_chars('"'))
+def _value(token: pl.Expr, is_list: bool, escaped: bool) -> pl.Expr:
+    """What a token stands for: a text without its quotes and escapes, a number or list as it is, or null."""
+    null = token.eq("null")
+    if is_list:
+        return pl.when(null).then(None).otherwise(token)
+    text = token.str.strip_prefix('"').str.strip_suffix('"')
+    if escaped:
+        text = text.str.replace_many(_ESCAPES)  # pairs from left to right, so each backslash counts once
+    return pl.when(null | token.eq('""')).then(None).otherwise(text)

@@ -20,6 +20,8 @@ from core.harmonize.source_records import (
 
 #: Broken rows at the end of a file that are looked at for a footer.
 _TAIL = 20
+#: Rows that are held before they are written.
+_PART_BYTES = 16 << 20
 
 
 class BrokenLog:
@@ -61,28 +63,38 @@ class Parts:
     """Rows on their way into Parquet files of one folder; every column is text, columns may come later."""
 
     def __init__(self, folder: Path, name: str, limits: SourceLimits) -> None:
-        self.columns: dict[str, None] = {}
         self.rows = 0
         self._folder, self._name, self._limits = folder, name, limits
         self._files: list[Path] = []
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_bytes = 0
 
     def add(self, frame: pl.DataFrame) -> None:
         """Append rows: text columns and LINE. Raises RefusedFileError beyond the bound of rows."""
         if not frame.height:
             return
-        self.columns.update(dict.fromkeys(column for column in frame.columns if column != LINE))
         self.rows += frame.height
         check_rows(self.rows, self._name, self._limits)
-        file = self._folder / f"part-{len(self._files):06d}.parquet"
-        frame.write_parquet(file, compression="uncompressed", statistics=False)
-        self._files.append(file)
+        self._waiting.append(frame)
+        self._waiting_bytes += int(frame.estimated_size())
+        if self._waiting_bytes > _PART_BYTES:
+            self._write()
 
     def scan(self, columns: Sequence[str]) -> pl.LazyFrame:
         """All rows in order with `columns` and LINE; a value that a row does not have is null."""
+        self._write()
         schema: dict[str, type[pl.DataType]] = {**dict.fromkeys(columns, pl.String), LINE: LINE_TYPE}
         if not self._files:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(self._files, schema=schema, missing_columns="insert", glob=False)
+
+    def _write(self) -> None:
+        if self._waiting:
+            file = self._folder / f"part-{len(self._files):06d}.parquet"
+            whole = pl.concat(self._waiting, how="diagonal")
+            whole.write_parquet(file, compression="uncompressed", statistics=False)
+            self._files.append(file)
+            self._waiting, self._waiting_bytes = [], 0
 
 
 def text_frame(

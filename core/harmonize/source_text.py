@@ -2,12 +2,14 @@
 
 import codecs
 import io
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from core.harmonize.source_bytes import BLOCK_BYTES, from_windows_1252, head_of, line_blocks
 from core.harmonize.source_check import check_block, is_utf8, regular_lines
@@ -23,7 +25,8 @@ from core.harmonize.source_records import (
     refused,
 )
 
-_PROBE_BYTES = 256 << 10
+_PROBE_BYTES, _PIECE_BYTES = 256 << 10, 16 << 10
+Places = NDArray[np.int64]
 _CALLED = {";": "semicolons", "\t": "tabs", "|": "pipes"}
 
 
@@ -149,7 +152,7 @@ def _scan(source: Path | bytes, layout: Layout, *, quoted: bool, rows: int | Non
 @dataclass(slots=True)
 class _Careful:
     """Reads block by block. `line` is the number of the next physical line, `open` the text of a record whose
-    quote was not closed by the end of its block.
+    quote was not closed by the end of its piece; the lists hold the rows of one block until it is done.
     """
 
     layout: Layout
@@ -158,47 +161,73 @@ class _Careful:
     log: BrokenLog
     line: int = 0
     open: bytes = b""
+    texts: list[bytes] = field(default_factory=list)
+    places: list[Places] = field(default_factory=list)
+    cells: list[list[str]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
 
     def read(self, path: Path) -> None:
         """All rows of the file, good ones to the parts and broken ones to the log."""
-        self.line = self.layout.data_line
-        layout = self.layout
+        layout, self.line = self.layout, self.layout.data_line
         for block, whole in line_blocks(path, layout.newline, layout.data_byte, BLOCK_BYTES, self.limits):
             if whole:
-                self._block(self.open + block)
-                continue
-            self._rows(self.open, final=True)
-            self.log.add(self.line, f"the line is longer than {self.limits.line_bytes:,} bytes", block)
-            self.line += 1
+                self._block(block, _PROBE_BYTES)
+            else:
+                self._rows(self.open, final=True)
+                self.log.add(self.line, f"the line is longer than {self.limits.line_bytes:,} bytes", block)
+                self.line += 1
+            self._keep()
         self._rows(self.open, final=True)
+        self._keep()
 
-    def _block(self, block: bytes) -> None:
-        layout = self.layout
-        delimiter, columns = layout.delimiter.encode(), len(layout.columns)
-        rows = check_block(block, delimiter, layout.newline, columns)
-        if rows is not None:
-            self._keep(block, np.arange(self.line, self.line + rows, dtype=np.uint32))
-            self.line, self.open = self.line + rows, b""
-            return
-        lines = block.splitlines(keepends=True)
-        if (
-            b'"' not in block
-            and b"\0" not in block
-            and is_utf8(block)
-            and len(lines) == block.count(layout.newline)
-        ):
-            regular = regular_lines(block, delimiter, layout.newline, columns)
-            self._keep(b"".join(compress(lines, regular)), np.flatnonzero(regular) + self.line)
-            for place in np.flatnonzero(~regular):
-                self._broken_or_blank(lines[place], self.line + int(place))
-            self.line, self.open = self.line + len(lines), b""
-            return
-        self._rows(block, final=False)
+    def _block(self, block: bytes, size: int) -> None:
+        """Rows of whole lines. Where something is wrong, only the piece around it is read row by row."""
+        layout, columns = self.layout, len(self.layout.columns)
+        for piece in _pieces(block, layout.newline, size):
+            text = self.open + piece
+            rows = check_block(text, layout.delimiter.encode(), layout.newline, columns)
+            if rows is not None:
+                self._regular(text, np.arange(self.line, self.line + rows, dtype=np.int64))
+                self.line, self.open = self.line + rows, b""
+            elif self._is_simple(text):
+                self._lines(text)
+            elif size > _PIECE_BYTES:
+                self._block(piece, _PIECE_BYTES)
+            else:
+                self._rows(text, final=False)
 
-    def _keep(self, block: bytes, numbers: np.ndarray[tuple[int], np.dtype[np.integer]]) -> None:
-        if len(numbers):
-            frame = _scan(block, self.layout, quoted=b'"' in block).collect()
-            self.parts.add(frame.with_columns(pl.Series(LINE, numbers, LINE_TYPE)))
+    def _is_simple(self, text: bytes) -> bool:
+        """Whether each line of a text is a row by itself or broken, whatever the lines around it are."""
+        if b'"' in text or b"\0" in text or not is_utf8(text):
+            return False
+        if self.layout.newline == b"\r":
+            return b"\n" not in text
+        return text.count(b"\r") == text.count(b"\r\n")
+
+    def _lines(self, text: bytes) -> None:
+        layout, lines = self.layout, text.splitlines(keepends=True)
+        regular = regular_lines(text, layout.delimiter.encode(), layout.newline, len(layout.columns))
+        self._regular(b"".join(compress(lines, regular)), np.flatnonzero(regular) + self.line)
+        for place in np.flatnonzero(~regular):
+            self._broken_or_blank(lines[place], self.line + int(place))
+        self.line, self.open = self.line + len(lines), b""
+
+    def _regular(self, text: bytes, places: Places) -> None:
+        self.texts.append(text)
+        self.places.append(places)
+
+    def _keep(self) -> None:
+        """The rows held so far go to the parts, in the order of their lines."""
+        frames = []
+        if text := b"".join(self.texts):
+            numbers = pl.Series(LINE, np.concatenate(self.places), LINE_TYPE)
+            frames.append(_scan(text, self.layout, quoted=b'"' in text).collect().with_columns(numbers))
+        if self.cells:
+            by_column = list(zip(*self.cells, strict=True))
+            frames.append(text_frame(self.layout.columns, by_column, self.numbers))
+        if frames:
+            self.parts.add(pl.concat(frames).sort(LINE) if len(frames) > 1 else frames[0])
+        self.texts, self.places, self.cells, self.numbers = [], [], [], []
 
     def _broken_or_blank(self, raw: bytes, line: int) -> None:
         if raw.strip(b"\r\n"):
@@ -209,8 +238,6 @@ class _Careful:
         """Rows one after the other. An open record at the end waits for the next block unless it is final."""
         raw = block.splitlines(keepends=True)
         texts = [_decoded(line) for line in raw]
-        numbers: list[int] = []
-        rows: list[list[str]] = []
         place, self.open = 0, b""
         while place < len(raw):
             if not raw[place].strip(b"\r\n"):
@@ -227,12 +254,10 @@ class _Careful:
                 self.log.add(self.line + place, reason, text[0])
                 place += 1
                 continue
-            rows.append(record.cells)
-            numbers.append(self.line + place)
+            self.cells.append(record.cells)
+            self.numbers.append(self.line + place)
             place += record.lines
         self.line += place
-        if rows:
-            self.parts.add(text_frame(self.layout.columns, list(zip(*rows, strict=True)), numbers))
 
     def _reason(self, lines: list[bytes], reason: str) -> str:
         if sum(map(len, lines)) > self.limits.line_bytes:
@@ -243,6 +268,15 @@ class _Careful:
             if b"\0" in line:
                 return "it holds a NUL character"
         return reason
+
+
+def _pieces(block: bytes, newline: bytes, size: int) -> Iterator[bytes]:
+    """A block of whole lines in pieces of whole lines, each a little longer than `size`."""
+    start = 0
+    while start < len(block):
+        end = block.find(newline, start + size) + 1 or len(block)
+        yield block[start:end]
+        start = end
 
 
 def _decoded(line: bytes) -> str:
