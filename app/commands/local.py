@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from app.bootstrap import Console, build_console
 from app.commands.output import tell
 from app.logs import configure_logging
-from app.prepare import PreparedWorkspace, ensure_ready
-from core.errors import NotFoundError
+from app.prepare import DEMO_SLUG, PreparedWorkspace, ensure_ready
+from core.errors import NotFoundError, RmnError
 from core.settings import Settings, load_settings
-from core.storage.migrate import current_revision
+from core.storage.migrate import current_revision, is_current
 from core.tenants import service as tenants
 from core.tenants.records import Principal, Role
 
@@ -35,11 +35,7 @@ def local(tenant_slug: str | None) -> Iterator[Local]:
         with console.database.reading() as s:
             found = tenants.find_tenant_by_slug(s, tenant_slug or workspace.tenant_slug)
         if found is None:
-            raise NotFoundError(
-                f"There is no workspace «{tenant_slug}».",
-                "No workspace of this installation has this slug.",
-                "Leave --tenant out for the demo workspace.",
-            )
+            raise _no_workspace(tenant_slug or workspace.tenant_slug)
         yield Local(console, Principal(found.id, found.name, ACTOR, Role.ADMIN))
     finally:
         console.close()
@@ -58,3 +54,39 @@ def quiet_settings() -> Settings:
         settings = settings.model_copy(update={"log_level": "warning"})
     configure_logging(settings)
     return settings
+
+
+@contextmanager
+def local_if_there(tenant_slug: str | None) -> Iterator[Local | None]:
+    """The workspace of this machine where it has been set up, else None. Sets nothing up and raises for no lack of it.
+
+    For commands that work on a bare file and only profit from what the workspace knows. Raises NotFoundError for
+    a slug that nobody has.
+    """
+    settings = quiet_settings()
+    try:
+        there = is_current(settings.resolved_database_url)
+    except RmnError:
+        there = False
+    if not there:
+        if tenant_slug is not None:
+            raise _no_workspace(tenant_slug)
+        yield None
+        return
+    console = build_console(settings)
+    try:
+        with console.database.reading() as s:
+            found = tenants.find_tenant_by_slug(s, tenant_slug or DEMO_SLUG)
+        if found is None and tenant_slug is not None:
+            raise _no_workspace(tenant_slug)
+        yield None if found is None else Local(console, Principal(found.id, found.name, ACTOR, Role.ADMIN))
+    finally:
+        console.close()
+
+
+def _no_workspace(slug: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no workspace «{slug}».",
+        "No workspace of this installation has this slug.",
+        "Leave --tenant out for the demo workspace.",
+    )
