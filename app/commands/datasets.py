@@ -1,15 +1,23 @@
 """dataset list | check | import | export."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from app.actions import datasets
-from app.commands.local import local
+from app.commands.local import local, quiet_settings
 from app.commands.output import JsonOption, TenantOption, answer, table
-from core.datasets.records import Dataset, DatasetKind
+from core.datasets import service as library
+from core.datasets.doctor import Examination, examine
+from core.datasets.lengths import TokenLengths
+from core.datasets.records import Dataset, DatasetKind, Problem
+from core.errors import UnavailableError
+from core.registry.bases import base_folder
 from core.registry.records import AdapterType
+from core.training.prompts import TokenCounter
+from core.training.service import MODELS_DIR
 
 commands = typer.Typer(help="Datasets: list, check, move.", no_args_is_help=True)
 Named = Annotated[str, typer.Argument(help="Id or name.")]
@@ -39,22 +47,73 @@ def list_all(
 
 
 @commands.command("check")
-def check(name: Named, tenant: TenantOption = None, as_json: JsonOption = False) -> None:
-    """Look for what would spoil a training run. Exit status 1: there is an error among the findings."""
-    with local(tenant) as here:
-        dataset = datasets.find_dataset(here.console, here.principal, name)
-        problems = datasets.check(here.console, here.principal, dataset.id)
+def check(
+    name: Annotated[str, typer.Argument(help="A file, or the id or name of a dataset in the library.")],
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Count tokens as the base does; longer examples are errors.")
+    ] = None,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine a training set: score, and what would spoil a run. Exit status 1: there is an error among the findings."""
+    file = Path(name)
+    if file.is_file():
+        about: dict[str, Any] = {"name": file.name}
+        seen = examine(file, count_tokens=_counter(max_tokens), max_tokens=max_tokens)
+    else:
+        with local(tenant) as here:
+            dataset = datasets.find_dataset(here.console, here.principal, name)
+            problems = datasets.check(here.console, here.principal, dataset.id)
+        about = summary(dataset)
+        if dataset.kind not in (DatasetKind.SFT, DatasetKind.DPO, DatasetKind.KTO):
+            _answer_unscored(about, problems, as_json)
+        path = library.dataset_path(dataset)
+        seen = examine(path, name=dataset.name, count_tokens=_counter(max_tokens), max_tokens=max_tokens)
+    about |= {
+        name: getattr(seen, name) for name in ("trainable", "score", "band", "lost", "problems", "summary")
+    }
+    answer(about, lambda: _told(str(about["name"]), seen), as_json)
+    raise typer.Exit(0 if seen.trainable else 1)
+
+
+def _answer_unscored(about: dict[str, Any], problems: list[Problem], as_json: bool) -> NoReturn:
     bad = any(problem.severity == "error" for problem in problems)
-    answer(
-        {**summary(dataset), "trainable": not bad, "problems": problems},
-        lambda: table(
-            ("SEVERITY", "RULE", "ROWS", "LINES", "WHAT"),
-            ((p.severity, p.rule, p.rows, ",".join(map(str, p.lines[:5])), p.message) for p in problems),
-            f"{dataset.name}: nothing found in {dataset.rows:,} rows.",
-        ),
-        as_json,
-    )
+    told = f"{about['name']}: nothing found in {about['rows']:,} rows."
+    answer({**about, "trainable": not bad, "problems": problems}, lambda: _problems(problems, told), as_json)
     raise typer.Exit(1 if bad else 0)
+
+
+def _told(name: str, seen: Examination) -> str:
+    what = seen.summary
+    head = (
+        f"{name}: {seen.score:g} of 100, {seen.band}. {what.file_format}, {what.rows:,} rows"
+        f" ({', '.join(f'{split} {rows:,}' for split, rows in what.splits.items())}).\n{what.layout_reason}\n"
+    )
+    lost = "".join(f"\n  -{each.points:g}  {each.rule} ({each.rows:,} rows)" for each in seen.lost)
+    return head + _problems(seen.problems, "Nothing was found.") + (f"\nPoints lost:{lost}" if lost else "")
+
+
+def _problems(problems: Sequence[Problem], empty: str) -> str:
+    return table(
+        ("SEVERITY", "RULE", "ROWS", "LINES", "WHAT"),
+        ((p.severity, p.rule, p.rows, ",".join(map(str, p.lines[:5])), p.message) for p in problems),
+        empty,
+    )
+
+
+def _counter(max_tokens: int | None) -> TokenLengths | None:
+    """Lengths by the tokenizer of this installation's base; None where it is not here and no limit is asked for."""
+    base = base_folder(quiet_settings().base_model, MODELS_DIR)
+    if not isinstance(base, Path):
+        if max_tokens is None:
+            return None
+        raise UnavailableError(
+            f"The base model {base} is not on this machine yet.",
+            "Tokens are counted with its tokenizer.",
+            f"Fetch it once, for example with `hf download {base}`, or leave --max-tokens out.",
+        )
+    counter = TokenCounter(base)
+    return lambda rows: [whole for whole, _ in counter.lengths(rows)]
 
 
 @commands.command("import")

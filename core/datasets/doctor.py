@@ -1,52 +1,30 @@
 """The dataset doctor: one file read once, with everything that can be said about it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from core.datasets.check import check_table
 from core.datasets.check_answers import retailers
 from core.datasets.check_text import all_text, answer_languages
 from core.datasets.examples import open_examples
 from core.datasets.findings import ERROR, SHOWN_LINES
-from core.datasets.formats import detect_format
+from core.datasets.formats import FileShape, detect_format
 from core.datasets.languages import UNKNOWN
 from core.datasets.layout_rows import Parsed
 from core.datasets.layouts import Outline
+from core.datasets.lengths import Lengths, TokenCount, TokenLengths, lengths_of, measure_tokens
 from core.datasets.records import Fix, Layout, Problem
 from core.datasets.rows import BROKEN, NOT_UTF8, WRONG_COLUMNS, WRONG_TYPE, Fault, FileLimits
 from core.datasets.score import Band, LostPoints, score_of
 from core.datasets.table import RowKind, Table, table_of
 
-TOKEN_BATCH = 2000
 MOST_ANSWERS = 20
 MOST_NAMED = 20
-BAND_COUNT = 20
-
-#: Lengths in tokens of whole examples, chat template included.
-TokenLengths = Callable[[Sequence[Parsed]], Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """How long the examples are. `bars` counts rows in bands of equal width from `shortest` to `longest`."""
-
-    unit: str  # characters or tokens
-    p50: int
-    p95: int
-    p99: int
-    shortest: int
-    longest: int
-    bars: tuple[int, ...]
-    limit: int | None = None
-    share_cut: float | None = None  # of the rows that are longer than the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +74,18 @@ def examine(
 ) -> Examination:
     """Read a training file and say what it is, what is wrong with it, and how good it is.
 
+    `count_tokens` measures examples as training will see them; with `max_tokens` every longer row is an error.
     Raises RefusedFileError (it cannot be read at all) or InvalidInputError (its rows are no training examples).
     """
     name = name or path.name
     outline, rows = open_examples(path, limits, name=name, to_train=False)
-    reading = _Reading(rows, count_tokens)
+    reading = _Reading(rows)
     table = table_of(reading.usable(), reading.numbers)
     if not len(table):
         table = Table(_KIND_OF.get(outline.layout, RowKind.EXAMPLES), table.frame)
-    hits = check_table(table, lengths=reading.tokens, max_tokens=max_tokens)
+    tokens = None if count_tokens is None else measure_tokens(table, count_tokens, max_tokens)
+    lengths = None if tokens is None else tokens.of_rows
+    hits = check_table(table, lengths=lengths, max_tokens=max_tokens)
     faults = reading.by_rule()
     score = score_of(table, hits, faults)
     problems = [*(_problem_of(rule, found) for rule, found in faults.items())]
@@ -119,20 +100,17 @@ def examine(
         trainable=not any(each.severity == ERROR for each in problems),
         lost=score.lost,
         problems=tuple(problems),
-        summary=_summary(path, name, outline, table, reading, max_tokens),
+        summary=_summary(detect_format(path, name=name), outline, table, reading, tokens),
         rows_of=rows_of,
         faults=tuple(reading.faults),
     )
 
 
 class _Reading:
-    """The rows of a file while they are read: tokens are counted in batches, unusable rows are put aside."""
+    """The rows of a file while they are read: unusable ones are put aside."""
 
-    def __init__(self, rows: Iterator[Parsed | Fault], count_tokens: TokenLengths | None) -> None:
+    def __init__(self, rows: Iterator[Parsed | Fault]) -> None:
         self._rows = rows
-        self._count = count_tokens
-        self._waiting: list[Parsed] = []
-        self.tokens: list[int] | None = [] if count_tokens else None
         self.numbers: list[int] = []
         self.faults: list[Fault] = []
         self.numbers_of_faults: dict[str, list[int]] = defaultdict(list)
@@ -143,14 +121,9 @@ class _Reading:
             if isinstance(row, Fault):
                 self.faults.append(row)
                 self.numbers_of_faults[row.rule].append(number)
-                continue
-            self.numbers.append(number)
-            if self._count is not None:
-                self._waiting.append(row)
-                if len(self._waiting) == TOKEN_BATCH:
-                    self._measure()
-            yield row
-        self._measure()
+            else:
+                self.numbers.append(number)
+                yield row
 
     def by_rule(self) -> dict[str, list[Fault]]:
         """Unusable rows by the kind of their fault."""
@@ -158,11 +131,6 @@ class _Reading:
         for fault in self.faults:
             found[fault.rule].append(fault)
         return dict(found)
-
-    def _measure(self) -> None:
-        if self._count is not None and self.tokens is not None and self._waiting:
-            self.tokens.extend(self._count(self._waiting))
-            self._waiting = []
 
 
 _KIND_OF: dict[Layout, RowKind] = {Layout.PREFERENCES: RowKind.PAIRS, Layout.LABELS: RowKind.JUDGEMENTS}
@@ -189,14 +157,14 @@ def _problem_of(rule: str, faults: Sequence[Fault]) -> Problem:
 
 
 def _summary(
-    path: Path, name: str, outline: Outline, table: Table, reading: _Reading, max_tokens: int | None
+    shape: FileShape, outline: Outline, table: Table, reading: _Reading, tokens: TokenCount | None
 ) -> Summary:
     slices = table.frame["slice"].drop_nulls()
     spoken = answer_languages(table)
     return Summary(
         layout=outline.layout,
         layout_reason=outline.why,
-        file_format=str(detect_format(path, name=name)),
+        file_format=str(shape),
         rows=len(table),
         unusable_rows=len(reading.faults),
         splits=_counts(table.frame["split"]),
@@ -204,24 +172,10 @@ def _summary(
         ignored_columns=outline.ignored_columns,
         names_splits=outline.names_splits,
         characters=lengths_of(all_text(table).str.len_chars().to_numpy(), "characters"),
-        tokens=None
-        if reading.tokens is None
-        else lengths_of(np.asarray(reading.tokens), "tokens", max_tokens),
+        tokens=None if tokens is None else tokens.lengths,
         answers=_labels(table),
         retailers=dict(islice(retailers(table).items(), MOST_NAMED)),
         languages=_counts(spoken.filter(spoken != UNKNOWN)),
-    )
-
-
-def lengths_of(lengths: NDArray[np.integer[Any]], unit: str, limit: int | None = None) -> Lengths | None:
-    """Quantiles (nearest rank) and bars of lengths, or None without any."""
-    if not len(lengths):
-        return None
-    p50, p95, p99 = (int(v) for v in np.quantile(lengths, (0.5, 0.95, 0.99), method="inverted_cdf"))
-    bars = np.histogram(lengths, BAND_COUNT)[0]
-    share = None if limit is None else float((lengths > limit).mean())
-    return Lengths(
-        unit, p50, p95, p99, int(lengths.min()), int(lengths.max()), tuple(map(int, bars)), limit, share
     )
 
 

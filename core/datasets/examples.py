@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Literal, overload
 
 from core.datasets.formats import read_rows
 from core.datasets.layout_rows import Parsed, parse_row
 from core.datasets.layouts import Outline, outline_of
-from core.datasets.records import DatasetKind
+from core.datasets.records import DatasetKind, Example, Preference
 from core.datasets.rows import Fault, FileLimits, Row
 from core.errors import InvalidInputError
 
@@ -37,6 +38,18 @@ class Census:
         self.splits[str(item.split)] += 1
         if item.slice is not None:
             self.slices[item.slice] += 1
+
+
+@overload
+def open_examples(
+    path: Path, limits: FileLimits = ..., *, name: str = ..., to_train: Literal[True] = ...
+) -> tuple[Outline, Iterator[Example | Preference | Fault]]: ...
+
+
+@overload
+def open_examples(
+    path: Path, limits: FileLimits = ..., *, name: str = ..., to_train: bool
+) -> tuple[Outline, Iterator[Parsed | Fault]]: ...
 
 
 def open_examples(

@@ -18,16 +18,17 @@ PARQUET_START = b"PAR1"
 ZIP_START = b"PK\x03\x04"
 WORKBOOK_PART = "xl/workbook.xml"
 SLICE_ROWS = 5000
+DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 def read_parquet(path: Path, limits: FileLimits, name: str) -> Iterator[Row | Fault]:
     """Rows as the file types them; `line` is the number of the row. Raises RefusedFileError."""
     damaged = refused(name, "Its Parquet data is damaged or cut off.", "Write or copy it again.")
     try:
-        scan = pl.scan_parquet(path)
+        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         count = int(scan.select(pl.len()).collect().item())
         columns = len(scan.collect_schema())
-    except (pl.exceptions.PolarsError, OSError):
+    except DAMAGE:
         raise damaged from None
     if count > limits.rows:
         raise refused(name, f"It has more than {limits.rows:,} rows.", "Split it into several files.")
@@ -36,7 +37,7 @@ def read_parquet(path: Path, limits: FileLimits, name: str) -> Iterator[Row | Fa
     for start in range(0, count, SLICE_ROWS):
         try:
             rows = scan.slice(start, SLICE_ROWS).collect()
-        except (pl.exceptions.PolarsError, OSError):
+        except DAMAGE:
             raise damaged from None
         for number, values in enumerate(rows.iter_rows(named=True), start=start + 1):
             yield _checked(number, {key: _plain(value) for key, value in values.items()}, limits)
