@@ -75,11 +75,7 @@ def train_base(
             )
 
     usual = PretrainRecipe()
-    recipe = PretrainRecipe(
-        steps=steps or usual.steps,
-        refine_steps=usual.refine_steps if steps is None else 0,
-        seed=usual.seed if seed is None else seed,
-    )
+    recipe = PretrainRecipe(steps=steps or usual.steps, seed=usual.seed if seed is None else seed)
     work_dir = settings.home / "base" / f"{to.name}-{recipe.seed}-{recipe.steps}"
     tell("• Building the tokenizer, then compiling: a minute or more before the first step …")
     card = train(to, base_corpus().documents, recipe, report, work_dir=work_dir)

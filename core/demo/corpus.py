@@ -45,28 +45,6 @@ EARLY_MIXTURE: tuple[tuple[str, int], ...] = (
     ("drill", 6),
 )
 
-#: The last documents: amounts in micros, and records in which plainly named columns stand beside private ones.
-LATE_DOCUMENTS = 432_000
-LATE_MIXTURE: tuple[tuple[str, int], ...] = (
-    ("known_record", 15),
-    ("known_part", 14),
-    ("fresh_record", 8),
-    ("fresh_part", 6),
-    ("hinted_record", 4),
-    ("code_table", 3),
-    ("read", 3),
-    ("column", 7),
-    ("fields", 2),
-    ("drill", 6),
-    ("objective", 2),
-    ("copywriting", 2),
-    ("mixed_record", 9),
-    ("mixed_part", 5),
-    ("micros_record", 4),
-    ("micros_part", 7),
-    ("micros_drill", 3),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
@@ -84,18 +62,11 @@ class Corpus:
 
     def document(self, index: int) -> list[Message]:
         rng = Random(f"{self.seed}:{index}")
-        kinds, shares = zip(*mixture_of(index), strict=True)
+        kinds, shares = zip(*(EARLY_MIXTURE if index < EARLY_DOCUMENTS else MIXTURE), strict=True)
         kind = rng.choices(kinds, shares)[0]
         prompt, answer = EXERCISES[kind](self.known, rng)
         system = SYSTEM if rng.random() < 0.05 else ""
         return chat(prompt, answer, system)
-
-
-def mixture_of(index: int) -> tuple[tuple[str, int], ...]:
-    """The kinds of document number `index`, with their shares."""
-    if index < EARLY_DOCUMENTS:
-        return EARLY_MIXTURE
-    return MIXTURE if index < LATE_DOCUMENTS else LATE_MIXTURE
 
 
 @lru_cache(maxsize=4)

@@ -19,14 +19,7 @@ from core.demo.draws import (
     draw_value,
     write_time,
 )
-from core.demo.invented import (
-    WORDS,
-    add_plain_columns,
-    invent_name,
-    invent_retailer,
-    natural_codes,
-    opaque_codes,
-)
+from core.demo.invented import WORDS, invent_name, invent_retailer, natural_codes, opaque_codes
 from core.demo.prompts import (
     column_answer,
     column_prompt,
@@ -80,44 +73,6 @@ def _mapped_column(known: Known, rng: Random) -> Answered:
 
 def _mapped_fields(known: Known, rng: Random) -> Answered:
     return _fields(_known_or_natural(known, rng), rng)
-
-
-def _mixed_record(known: Known, rng: Random) -> Answered:
-    return _record(add_plain_columns(rng.choice(known), rng), rng)
-
-
-def _mixed_part(known: Known, rng: Random) -> Answered:
-    """One plainly named column, mostly beside one or two private ones."""
-    own = rng.choice(known)
-    spec = add_plain_columns(own, rng)
-    plain = spec.columns[len(own.columns) :]
-    private = rng.sample(own.columns, min(len(own.columns), rng.randint(0, 2)))
-    return _part(spec, rng, only=[*private, rng.choice(plain)])
-
-
-def _micros_record(_: Known, rng: Random) -> Answered:
-    return _record(_in_micros(rng), rng)
-
-
-def _micros_part(_: Known, rng: Random) -> Answered:
-    spec = _in_micros(rng)
-    return _part(spec, rng, only=[column for column in spec.columns if column.by > 1])
-
-
-def _micros_drill(rng: Random) -> Answered:
-    """Amounts in micros, also those of few digits or with many zeros."""
-    hundredths = draw_amount(rng, 9_999_999)
-    if rng.random() < 0.4:
-        hundredths -= hundredths % rng.choice((10, 100, 1000))
-    return f"Divide: {hundredths * 10_000} by 1000000", f"{hundredths / 100:.2f}"
-
-
-def _in_micros(rng: Random) -> RetailerSpec:
-    """A retailer with guessable or private words that writes money in micros."""
-    while True:
-        spec = invent_retailer(rng, opaque=rng.random() < 0.6)
-        if any(column.by == 1_000_000 for column in spec.columns):
-            return spec
 
 
 def _natural(rng: Random) -> RetailerSpec:
@@ -281,11 +236,6 @@ EXERCISES: Mapping[str, Callable[[Known, Random], Answered]] = MappingProxyType(
         "column": _mapped_column,
         "fields": _mapped_fields,
         "drill": lambda _, rng: _drill(rng),
-        "mixed_record": _mixed_record,
-        "mixed_part": _mixed_part,
-        "micros_record": _micros_record,
-        "micros_part": _micros_part,
-        "micros_drill": lambda _, rng: _micros_drill(rng),
         "objective": lambda _, rng: objectives.draw_objective(rng),
         "copywriting": lambda _, rng: tones.draw_copy(rng),
     }

@@ -3,7 +3,6 @@
 All are drawn from a seed and avoid every private word of the test and development retailers.
 """
 
-from dataclasses import replace
 from random import Random
 
 from core.demo.development import DEVELOPMENT_RETAILERS
@@ -28,9 +27,6 @@ ZONES = word_list(
 
 IDS = word_list("campaign_id ad_group_id creative_id keyword_id order_id advertiser_id product_id sku")
 WORDS = word_list("event_type placement_type device cost_model match_type channel")
-PLAIN = word_list(
-    "device match_type cost_model channel"
-)  # closed lists that files often write in these words
 COUNTS = word_list(
     "impressions viewable_impressions clicks add_to_cart video_views page_views attributed_units"
     " attributed_conversions"
@@ -75,25 +71,6 @@ def invent_retailer(rng: Random, *, opaque: bool) -> RetailerSpec:
         constants=() if named or rng.random() < 0.3 else (("currency", currency),),
         decimal_comma=comma,
     )
-
-
-def add_plain_columns(spec: RetailerSpec, rng: Random) -> RetailerSpec:
-    """The retailer with one or two more columns whose names say what they are, at the end.
-
-    Half of them are called as RMIS calls them. Their values are written as RMIS writes them.
-    """
-    taken = {column.target for column in spec.columns}
-    open_targets = [name for name in (*PLAIN, *IDS, *COUNTS, *MONEY, *TEXTS) if name not in taken]
-    names = {column.name for column in spec.columns}
-    group = spec.columns[-1].name.split(".")[0] + "." if spec.shape is FileShape.NESTED_JSONL else ""
-    added = []
-    for target in rng.sample(open_targets, rng.choice((1, 1, 2))):
-        name = target if rng.random() < 0.5 else _natural_name(rng, target, 1, rng.randrange(4), names)
-        fact = fact_column(target)
-        is_id = fact is not None and fact.dtype is FactType.IDENTIFIER
-        op = TransformOp.STRING_ID if is_id else TransformOp.NONE
-        added.append(SourceColumn(group + name, target, op, digits=rng.randint(5, 10)))
-    return replace(spec, columns=(*spec.columns, *added))
 
 
 def invent_name(rng: Random) -> str:

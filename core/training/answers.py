@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from core.datasets.records import Example
 from core.training.prompts import answer_turns, prompt_turns
+from core.training.score import Answered
 
 # Tokens of all rows that one pass reads: more are slower to read than they save on a CPU.
 PASS_TOKENS = 192
@@ -40,6 +42,7 @@ class Row:
     room: int
     ends: frozenset[int]
     answer: list[int] = field(default_factory=list)
+    nats: float | None = None
 
     @property
     def done(self) -> bool:
@@ -88,8 +91,8 @@ def greedy_answers(
     max_new_tokens: int,
     batch_rows: int,
     alive: Callable[[int], None],
-) -> list[str]:
-    """The text that `model` writes to each question, turn markers left out.
+) -> list[Answered]:
+    """The text that `model` writes to each question, turn markers left out, and its loss of the expected answer.
 
     `alive(rows answered)` is called often; what it raises ends the work. Rows of a batch have similar lengths, so
     little is padded.
@@ -101,8 +104,10 @@ def greedy_answers(
         batch = rows[start : start + batch_rows]
         for left in write(model, batch):
             alive(start + len(batch) - left)
-    answers = {row.number: row.answer for row in rows}
-    return [_text(tokenizer, answers[i], ends) for i in range(len(asked))]
+    return [
+        Answered(_text(tokenizer, row.answer, ends), row.nats, len(row.question.expected))
+        for row in sorted(rows, key=lambda row: row.number)
+    ]
 
 
 def _write_batch(model: Any, rows: Sequence[Row]) -> Iterator[int]:
@@ -122,23 +127,41 @@ def _write_batch(model: Any, rows: Sequence[Row]) -> Iterator[int]:
 
 def _read_prompts(model: Any, rows: Sequence[Row]) -> tuple[DynamicCache, torch.Tensor]:
     """Read prompts with the whole expected answers as drafts. Gives the keys and values, and which slots hold."""
+    cache = DynamicCache()
+    logits, mask = _read_expected(model, rows, past_key_values=cache, use_cache=True)
+    for i, row in enumerate(rows):
+        kept = row.take(row.question.expected, logits[i].argmax(-1).tolist())
+        mask[i, len(row.question.prompt) + kept :] = 0
+    return cache, mask
+
+
+def _read_expected(
+    model: Any, rows: Sequence[Row], **options: Any
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Read prompts and expected answers; notes each row's loss.
+
+    Gives the mask (rows, width), and per row the logits (expected tokens + 1, vocabulary) from which each token of
+    the expected answer, and the one behind it, would be chosen.
+    """
     whole = [row.question.prompt + row.question.expected for row in rows]
     width, shortest = max(map(len, whole)), min(len(row.question.prompt) for row in rows)
     ids, mask = _padded(whole, width)
-    cache = DynamicCache()
     logits = model(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
-        past_key_values=cache,
-        use_cache=True,
         logits_to_keep=width - shortest + 1,
+        **options,
     ).logits
-    chosen = logits.argmax(-1).tolist()
-    for i, row in enumerate(rows):
-        start = len(row.question.prompt) - shortest
-        kept = row.take(row.question.expected, chosen[i][start : start + len(row.question.expected) + 1])
-        mask[i, len(row.question.prompt) + kept :] = 0
-    return cache, mask
+    starts = [len(row.question.prompt) - shortest for row in rows]
+    of_rows = [
+        logits[i, start : start + len(row.question.expected) + 1]
+        for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+    ]
+    for row, each in zip(rows, of_rows, strict=True):
+        if row.question.expected:
+            wanted = torch.tensor(row.question.expected, device=each.device)
+            row.nats = float(cross_entropy(each[:-1].float(), wanted, reduction="sum"))
+    return of_rows, mask
 
 
 def _one_pass(model: Any, rows: Sequence[Row], cache: DynamicCache, mask: torch.Tensor) -> torch.Tensor:
@@ -181,6 +204,7 @@ def _repack(
 
 def _write_plainly(model: Any, rows: Sequence[Row]) -> Iterator[int]:
     """Token by token, for bases whose attention looks back at a window of slots only."""
+    _read_expected(model, rows, use_cache=False)
     prompts = [row.question.prompt for row in rows]
     width = max(map(len, prompts))
     ids, mask = _padded(prompts, width, left=True)

@@ -10,7 +10,7 @@ from typing import Any
 from core.datasets.records import Example, Split
 from core.errors import InvalidInputError
 from core.training.records import Evaluation, SampleAnswer
-from core.training.score import RowScore, score_answer, score_slice
+from core.training.score import Answered, RowScore, score_answered, score_slice
 
 HEADLINE_SLICE = "new_values"
 BATCH_ROWS = 32
@@ -56,7 +56,7 @@ def evaluate_adapter(
     context = getattr(model.config, "max_position_embeddings", None)
     if context:
         room = max(1, min(room, context - max(len(q.prompt) for q in asked)))
-    answers: dict[str, list[str]] = {}
+    answers: dict[str, list[Answered]] = {}
     for who in ("base", "adapter"):
         stage(f"evaluating the {who}")
         if who == "adapter" and not _quantized(model):
@@ -77,14 +77,14 @@ def evaluate_adapter(
 
 def compare(
     rows: Sequence[Example],
-    base_answers: Sequence[str],
-    adapter_answers: Sequence[str],
+    base_answers: Sequence[Answered],
+    adapter_answers: Sequence[Answered],
     dataset_digest: str,
     seconds: float,
 ) -> Evaluation:
     """Scores of both answers to the same rows, headline and slices apart. Pure."""
-    base = [score_answer(a, row.completion) for a, row in zip(base_answers, rows, strict=True)]
-    adapter = [score_answer(a, row.completion) for a, row in zip(adapter_answers, rows, strict=True)]
+    base = [score_answered(a, row.completion) for a, row in zip(base_answers, rows, strict=True)]
+    adapter = [score_answered(a, row.completion) for a, row in zip(adapter_answers, rows, strict=True)]
     names = sorted({row.slice for row in rows if row.slice})
     slices = {name: score_slice(*_of_slice(rows, name, base, adapter)) for name in names}
     headline = HEADLINE_SLICE if HEADLINE_SLICE in slices else None
@@ -96,7 +96,11 @@ def compare(
         slices=slices,
         samples=tuple(
             SampleAnswer(
-                rows[i].prompt, rows[i].completion, base_answers[i], adapter_answers[i], rows[i].slice
+                rows[i].prompt,
+                rows[i].completion,
+                base_answers[i].text,
+                adapter_answers[i].text,
+                rows[i].slice,
             )
             for i in sorted(wrong + right)
         ),
@@ -110,12 +114,16 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
 
     n, base_exact_match, adapter_exact_match, exact_match_lift, base_json_validity, adapter_json_validity,
     base_field_accuracy, adapter_field_accuracy: shares of 1, None where the expected answers are no JSON.
+    base_answer_loss, adapter_answer_loss, answer_loss_change: nats per token. main_figure: the one to look at first.
     """
     document = asdict(evaluation)
     headline = document["headline"]
     for name, figure in headline.items():
         document[name] = figure["value"] if isinstance(figure, dict) else figure
     document["exact_match_lift"] = headline["exact_match_lift"][0]
+    change = headline["answer_loss_change"]
+    document["answer_loss_change"] = None if change is None else change[0]
+    document["main_figure"] = evaluation.headline.main_figure
     return document
 
 

@@ -29,14 +29,15 @@ PRESETS: tuple[Preset, ...] = (
         {"epochs": 12.0, "learning_rate": 1.5e-3},
     ),
 )
-# What a kind of adapter wants instead. Retailers: measured on the shipped base with a retailer made for tuning and
-# none of the shipped ones; in 6 passes the loss is down to nothing.
+# What a kind of adapter wants instead. Retailers: measured on the shipped base with retailers made for tuning and
+# none of the shipped ones. Batches of 4 learn more from a pass than batches of 8 in about the same time (a development
+# retailer, 4 passes, n 150: 93 % against 87 % exact on a variant of the base).
 TYPE_VALUES: Mapping[AdapterType, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         AdapterType.RETAILER: {
-            "quick": {"epochs": 3.0, "learning_rate": 3e-3},
-            "balanced": {"epochs": 6.0, "learning_rate": 3e-3},
-            "thorough": {"epochs": 10.0, "learning_rate": 2e-3},
+            "quick": {"epochs": 2.0, "learning_rate": 2.5e-3, "batch_size": 4},
+            "balanced": {"epochs": 4.0, "learning_rate": 2.5e-3, "batch_size": 4},
+            "thorough": {"epochs": 8.0, "learning_rate": 2e-3, "batch_size": 4},
         }
     }
 )

@@ -34,7 +34,6 @@ class PretrainRecipe:
     """Everything that decides the result.
 
     A token of an answer of n tokens weighs n to the minus `short_weight`: single facts stand in short answers.
-    After `steps` the rate starts once more at `refine_share` of the full one, for `refine_steps` more steps.
     """
 
     hidden_size: int = 256
@@ -52,8 +51,6 @@ class PretrainRecipe:
     warmup_steps: int = 100
     plateau_steps: int = 800
     settle_share: float = 1.0
-    refine_steps: int = 600
-    refine_share: float = 0.5
     short_weight: float = 0.5
     muon_rate: float = 0.01
     muon_momentum: float = 0.95
@@ -63,18 +60,8 @@ class PretrainRecipe:
     compile: bool = True
     checkpoint_every: int = 200
 
-    @property
-    def total_steps(self) -> int:
-        return self.steps + self.refine_steps
-
     def rate_share(self, step: int) -> float:
-        """Share of the full learning rate at a step: warm-up, plateau, then `settle_share` falling to zero.
-
-        The refining steps warm up for a third as long and fall to zero, too.
-        """
-        if self.refine_steps and step >= self.steps:
-            done, warm = step - self.steps, max(1, self.warmup_steps // 3)
-            return self.refine_share * min((done + 1) / warm, 1 - done / self.refine_steps)
+        """Share of the full learning rate at a step: warm-up, plateau, then `settle_share` falling to zero."""
         if step < self.plateau_steps:
             return min(1.0, (step + 1) / max(1, self.warmup_steps))
         return self.settle_share * max(0.0, (self.steps - step) / max(1, self.steps - self.plateau_steps))
@@ -135,7 +122,7 @@ def train_base(
     backbone = torch.compile(model.model) if recipe.compile else model.model
     started = time.monotonic() - state.seconds
     model.train()
-    for step in range(state.step, recipe.total_steps):
+    for step in range(state.step, recipe.steps):
         batch = pack_step(documents(step * recipe.documents_per_step), tokenizer, recipe)
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
@@ -147,7 +134,7 @@ def train_base(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state.record(step + 1, loss.item(), int((batch.segments > 0).sum()), time.monotonic() - started)
-        report(PretrainProgress(step + 1, recipe.total_steps, state.smooth_loss, state.tokens, state.seconds))
+        report(PretrainProgress(step + 1, recipe.steps, state.smooth_loss, state.tokens, state.seconds))
         if work_dir is not None and (step + 1) % recipe.checkpoint_every == 0:
             _save_checkpoint(work_dir, model, tokenizer, optimizers, state)
     card = _card(model, recipe, state, corpus_digest(documents))

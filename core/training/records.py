@@ -126,8 +126,22 @@ class Proportion:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerLoss:
+    """Mean surprise at the expected answers, in nats per token, with its 95 % interval. Less is better."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class SliceScore:
-    """Base and adapter on the same held-out rows. JSON validity and field accuracy only where JSON is expected."""
+    """Base and adapter on the same held-out rows. JSON validity and field accuracy only where JSON is expected.
+
+    The answer losses are None where there are fewer than two rows, and in evaluations of the first release.
+    """
 
     n: int
     base_exact_match: Proportion
@@ -137,6 +151,18 @@ class SliceScore:
     adapter_json_validity: Proportion | None
     base_field_accuracy: Proportion | None
     adapter_field_accuracy: Proportion | None
+    base_answer_loss: AnswerLoss | None = None
+    adapter_answer_loss: AnswerLoss | None = None
+    answer_loss_change: tuple[float, float, float] | None = (
+        None  # adapter minus base, paired: value, low, high
+    )
+
+    @property
+    def main_figure(self) -> str:
+        """What says most: how often the answer is right, or for free text, where no two are the same, its loss."""
+        if self.adapter_json_validity is None and self.answer_loss_change is not None:
+            return "answer_loss"
+        return "exact_match"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,26 @@
-"""How good answers are: exact match, valid JSON, share of right fields, with intervals. Pure."""
+"""How good answers are: exact match, valid JSON, share of right fields, loss of the expected answer; with intervals."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from core.stats.means import ratio_mean
 from core.stats.proportions import Interval, clustered_share, paired_difference, wilson
-from core.training.records import Proportion, SliceScore
+from core.training.records import AnswerLoss, Proportion, SliceScore
 
 MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model wrote to a row, and how surprised it was at the expected answer: nats over all its tokens."""
+
+    text: str
+    nats: float | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +31,13 @@ class RowScore:
     valid_json: bool | None
     right_fields: int
     fields: int
+    nats: float | None = None
+    tokens: int = 0
+
+
+def score_answered(answered: Answered, expected: str) -> RowScore:
+    """As `score_answer`, with the loss."""
+    return replace(score_answer(answered.text, expected), nats=answered.nats, tokens=answered.tokens)
 
 
 def score_answer(answer: str, expected: str) -> RowScore:
@@ -91,7 +109,34 @@ def score_slice(base: Sequence[RowScore], adapter: Sequence[RowScore]) -> SliceS
         adapter_json_validity=_validity(adapter),
         base_field_accuracy=_fields(base),
         adapter_field_accuracy=_fields(adapter),
+        **_losses(base, adapter),
     )
+
+
+def _losses(base: Sequence[RowScore], adapter: Sequence[RowScore]) -> dict[str, Any]:
+    """Both losses and their paired difference, over the rows that both were measured on."""
+    rows = [
+        (b.nats, a.nats, b.tokens)
+        for b, a in zip(base, adapter, strict=True)
+        if _measured(b) and _measured(a) and b.nats is not None and a.nats is not None
+    ]
+    if len(rows) < 2:
+        return {}
+    sizes = [tokens for _, _, tokens in rows]
+    change = ratio_mean([after - before for before, after, _ in rows], sizes)
+    return {
+        "base_answer_loss": _loss(ratio_mean([before for before, _, _ in rows], sizes), sizes),
+        "adapter_answer_loss": _loss(ratio_mean([after for _, after, _ in rows], sizes), sizes),
+        "answer_loss_change": (change.value, change.low, change.high),
+    }
+
+
+def _measured(row: RowScore) -> bool:
+    return row.nats is not None and math.isfinite(row.nats) and row.tokens > 0
+
+
+def _loss(interval: Interval, sizes: Sequence[int]) -> AnswerLoss:
+    return AnswerLoss(interval.value, max(0.0, interval.low), interval.high, len(sizes), sum(sizes))
 
 
 def _share(outcomes: Sequence[bool]) -> Proportion:

@@ -7,6 +7,7 @@ import pytest
 
 from core.datasets.records import Example, Split
 from core.training.answers import Question, Row, greedy_answers, questions
+from core.training.score import Answered
 from tests.core.training.tiny_base import small_rows
 
 ROOM = 24
@@ -31,9 +32,26 @@ def plain_greedy(model: Any, prompt: list[int], ends: frozenset[int], room: int)
     return made
 
 
+def texts_of(answers: list[Answered]) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 def asked_of(loaded: Any, texts: list[tuple[str, str]]) -> list[Question]:
     examples = [Example(p, c, Split.TEST, None, i) for i, (p, c) in enumerate(texts)]
     return questions(loaded.tokenizer, examples)
+
+
+def plain_nats(model: Any, question: Question) -> float:
+    """The oracle: each expected token's surprise, from a pass over all that stands before it."""
+    import torch
+
+    total = 0.0
+    with torch.inference_mode():
+        for place, token in enumerate(question.expected):
+            before = question.prompt + question.expected[:place]
+            logits = model(input_ids=torch.tensor([before])).logits[0, -1].double()
+            total -= float(torch.log_softmax(logits, -1)[token])
+    return total
 
 
 def oracle_texts(loaded: Any, asked: list[Question], ends: frozenset[int]) -> list[str]:
@@ -57,8 +75,12 @@ def test_any_batch_gives_the_answers_of_plain_greedy_decoding(loaded: Any, batch
         batch_rows=batch_rows,
         alive=lambda _rows: None,
     )
-    assert texts == oracle_texts(loaded, asked, loaded.end_tokens)
-    assert len(set(texts)) > 1
+    assert texts_of(texts) == oracle_texts(loaded, asked, loaded.end_tokens)
+    assert len(set(texts_of(texts))) > 1
+    for answer, question in zip(texts, asked, strict=True):
+        assert answer.tokens == len(question.expected)
+        assert answer.nats == pytest.approx(plain_nats(loaded.model, question), rel=1e-4)
+    assert len({round(answer.nats or 0, 3) for answer in texts}) > 4
 
 
 def test_right_half_right_and_wrong_drafts_change_no_answer(loaded: Any) -> None:
@@ -84,7 +106,8 @@ def test_right_half_right_and_wrong_drafts_change_no_answer(loaded: Any) -> None
         batch_rows=4,
         alive=lambda _rows: None,
     )
-    assert texts == oracle_texts(loaded, plain, ends)
+    assert texts_of(texts) == oracle_texts(loaded, plain, ends)
+    assert (texts[4].nats, texts[4].tokens) == (None, 0)
 
 
 def test_progress_ends_with_all_rows_and_an_exception_from_it_ends_the_work(loaded: Any) -> None:
@@ -129,7 +152,9 @@ def test_a_base_with_a_sliding_window_gives_the_same_answers(
     }
     fast = greedy_answers(loaded.model, loaded.tokenizer, asked, **options)
     monkeypatch.setattr("core.training.answers._reads_all_slots", lambda *_: False)
-    assert greedy_answers(loaded.model, loaded.tokenizer, asked, **options) == fast
+    slow = greedy_answers(loaded.model, loaded.tokenizer, asked, **options)
+    assert texts_of(slow) == texts_of(fast)
+    assert [a.nats for a in slow] == pytest.approx([a.nats for a in fast], rel=1e-4)
 
 
 def test_a_row_keeps_a_draft_as_far_as_the_model_agrees_and_then_its_own_token() -> None:

@@ -13,6 +13,7 @@ from core.errors import InvalidInputError
 from core.registry.records import Manifest
 from core.registry.verify import check_manifest, verify_folder
 from core.training.evaluate import compare, evaluate_adapter, evaluation_document, held_out_rows
+from core.training.score import Answered
 from core.training.publish import adapter_card, library_versions, make_manifest, publish_adapter
 from tests.core.training.tiny_base import small_spec
 
@@ -25,8 +26,10 @@ ROWS = [
 
 
 def document(rows: list[Example] = ROWS) -> dict[str, Any]:
-    base = ["no json"] * len(rows)
-    adapter = [row.completion if i % 5 else '{"a":0,"b":"x"}' for i, row in enumerate(rows)]
+    base = [Answered("no json", 30.0, 10)] * len(rows)
+    adapter = [
+        Answered(row.completion if i % 5 else '{"a":0,"b":"x"}', 2.0 + i, 10) for i, row in enumerate(rows)
+    ]
     return evaluation_document(compare(rows, base, adapter, "d" * 64, 1.5))
 
 
@@ -47,6 +50,30 @@ def test_a_set_without_slices_is_told_as_one() -> None:
     assert told["headline_slice"] is None
     assert told["slices"] == {}
     assert told["n"] == 10
+
+
+def test_free_text_is_told_by_its_loss_and_json_by_its_exact_match() -> None:
+    told = document()
+    assert told["main_figure"] == "exact_match"
+    # Rows 0 to 5: 2 to 7 nats of the adapter, 30 of the base, over 10 tokens each.
+    assert told["base_answer_loss"] == pytest.approx(3.0)
+    assert told["adapter_answer_loss"] == pytest.approx(0.45)
+    assert told["answer_loss_change"] == pytest.approx(-2.55)
+    assert told["headline"]["adapter_answer_loss"]["tokens"] == 60
+    prose = [replace(row, completion=f"Calm {row.line}.") for row in ROWS]
+    told = document(prose)
+    assert told["main_figure"] == "answer_loss"
+    low, high = told["headline"]["answer_loss_change"][1:]
+    assert low < -2.55 < high < 0
+    assert json.loads(json.dumps(told))["headline"]["base_answer_loss"]["rows"] == 6
+
+
+def test_rows_without_a_loss_or_a_single_one_make_no_loss() -> None:
+    rows = [replace(row, completion="Calm.", slice=None) for row in ROWS]
+    measured = [Answered("x", 3.0, 4), *[Answered("x", None, 4)] * 8, Answered("x", float("inf"), 4)]
+    told = evaluation_document(compare(rows, measured, measured, "d" * 64, 1.0))
+    assert (told["base_answer_loss"], told["answer_loss_change"]) == (None, None)
+    assert told["main_figure"] == "exact_match"
 
 
 def test_samples_show_wrong_answers_as_well_as_right_ones() -> None:

@@ -25,7 +25,6 @@ TINY = PretrainRecipe(
     steps=12,
     warmup_steps=2,
     plateau_steps=6,
-    refine_steps=0,
     compile=False,
     checkpoint_every=6,
 )
@@ -155,15 +154,6 @@ def test_the_rate_warms_up_stays_and_decays():
     assert recipe.rate_share(80) == pytest.approx(0.5)
     assert recipe.rate_share(90) == pytest.approx(0.25)
     assert recipe.rate_share(100) == 0.0
-
-
-def test_refining_starts_once_more_at_a_lower_rate_and_falls_to_zero():
-    recipe = replace(TINY, steps=100, warmup_steps=30, refine_steps=50, refine_share=0.4)
-    assert recipe.total_steps == 150
-    assert recipe.rate_share(100) == pytest.approx(0.04)
-    assert recipe.rate_share(110) == pytest.approx(0.4 * 0.8)
-    assert recipe.rate_share(125) == pytest.approx(0.2)
-    assert recipe.rate_share(149) == pytest.approx(0.4 / 50)
 
 
 def _first(count: int) -> list[list[dict[str, str]]]:

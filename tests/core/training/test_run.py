@@ -131,6 +131,8 @@ def test_a_run_ends_with_an_evaluated_registered_adapter(bench: Bench) -> None:
     assert evaluation["base_exact_match"] == 0.0
     assert evaluation["adapter_json_validity"] > evaluation["base_json_validity"]
     assert all(sample["prompt"] for sample in evaluation["samples"])
+    assert evaluation["adapter_answer_loss"] < evaluation["base_answer_loss"]
+    assert evaluation["headline"]["answer_loss_change"][2] < 0
     curve = bench.points(job.id)
     assert [p.step for p in curve] == list(range(1, 6 * 14 + 1))
     assert curve[-1].loss is not None
