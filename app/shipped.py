@@ -82,6 +82,10 @@ def _train_one(
     base, now = scores.get("base_exact_match"), scores.get("adapter_exact_match")
     if base is not None and now is not None:
         tell(f"  {job.result['seconds']:.0f} s, exact match {base:.1%} → {now:.1%} (n {scores.get('n')})")
+    if scores.get("main_figure") == "answer_loss":
+        tell(
+            f"  loss per answer token {scores['base_answer_loss']:.2f} → {scores['adapter_answer_loss']:.2f} nats"
+        )
     return _put(console.settings.adapters_dir / job.result["digest"], to / adapter.dataset)
 
 

@@ -72,7 +72,15 @@ def train_on(
 def figures(result: dict[str, Any]) -> dict[str, Any]:
     """The part of a job's result that the benchmark states."""
     fitted, evaluation = result["training"], result["evaluation"]
-    kept = ("n", "base_exact_match", "adapter_exact_match", "base_field_accuracy", "adapter_field_accuracy")
+    kept = (
+        "n",
+        "base_exact_match",
+        "adapter_exact_match",
+        "base_field_accuracy",
+        "adapter_field_accuracy",
+        "base_answer_loss",
+        "adapter_answer_loss",
+    )
     return {
         "train_seconds": round(fitted["seconds"], 1),
         "steps": fitted["steps"],

@@ -7,7 +7,7 @@ from app.ui.frame import Figure, empty_state, figures, page_head
 from app.ui.guide import next_step
 from app.ui.job_view import show_job_row
 from app.ui.numbers import count
-from app.ui.outcome import lift_figure, read_evaluation
+from app.ui.outcome import main_figure, read_evaluation
 from app.ui.screens import JOBS, OVERVIEW, TRAINING, go_to
 from app.ui.visit import current_visit
 from core.jobs.records import JobState
@@ -36,9 +36,7 @@ figures(
         Figure("Adapters", count(len(models)), f"{trained} trained here"),
         Figure("Jobs running", count(len(running)), f"{len(jobs)} in all"),
         Figure("Datasets", count(len(sets)), f"{count(sum(s.rows for s in sets))} rows"),
-        lift_figure(last, "Last lift, points")
-        if last
-        else Figure("Last lift", "–", "train an adapter to see it"),
+        main_figure(last, prefix="Last") if last else Figure("Last lift", "–", "train an adapter to see it"),
     ]
 )
 next_step(visit.principal, trained=trained, running=running, federations=len(federations))

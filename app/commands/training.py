@@ -173,6 +173,7 @@ def _text(job: Job) -> str:
     result = job.result or {}
     lines = [f"{job.name}: {result.get('adapter_id')} in {result.get('seconds', 0):.0f} s"]
     scores = result.get("evaluation") or {}
+    lines += _loss_lines(scores)
     for title, key in (("exact match", "exact_match"), ("field accuracy", "field_accuracy")):
         before, after = scores.get(f"base_{key}"), scores.get(f"adapter_{key}")
         if before is not None and after is not None:
@@ -180,3 +181,17 @@ def _text(job: Job) -> str:
                 f"  {title}: base {before:.1%} → adapter {after:.1%} on {scores.get('n')} held-out rows"
             )
     return "\n".join(lines)
+
+
+def _loss_lines(scores: dict[str, Any]) -> list[str]:
+    """For free text, of which no two are the same, the main figure."""
+    headline = scores.get("headline") or {}
+    change = headline.get("answer_loss_change")
+    if scores.get("main_figure") != "answer_loss" or change is None:
+        return []
+    before, after = headline["base_answer_loss"], headline["adapter_answer_loss"]
+    middle, low, high = change
+    return [
+        f"  loss per answer token: base {before['value']:.3f} → adapter {after['value']:.3f} "
+        f"({middle:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}) on {after['rows']} held-out rows"
+    ]

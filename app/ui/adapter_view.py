@@ -9,7 +9,7 @@ import streamlit as st
 from app.actions import adapters, datasets
 from app.ui import badges, numbers
 from app.ui.frame import Figure, errors_shown, fact_list, figures, keep_notice
-from app.ui.outcome import read_evaluation, show_evaluation
+from app.ui.outcome import loss_change, read_evaluation, score_words, show_evaluation
 from app.ui.screens import DATASETS, FEDERATION, JOBS, go_to, show_item
 from app.ui.tables import Column
 from app.ui.text import escape, show_text
@@ -25,6 +25,9 @@ ADAPTER_COLUMNS = (
     Column("source", "Source"),
     Column("base", "Base, exact match", "percent"),
     Column("adapter", "Adapter, exact match", "percent"),
+    Column(
+        "loss_change", "Loss change, nats", "number", "Adapter minus base, per token of held-out answers."
+    ),
     Column("n", "n", "number"),
     Column("size", "Size", "size"),
     Column("simulated", "Simulated"),
@@ -45,6 +48,7 @@ def adapter_row(adapter: Adapter) -> dict[str, object]:
         "source": badges.source_word(adapter.source),
         "base": score.base_exact_match.value if score else None,
         "adapter": score.adapter_exact_match.value if score else None,
+        "loss_change": loss_change(evaluation),
         "n": score.n if score else None,
         "size": adapter.size_bytes,
         "simulated": "yes" if adapter.simulated else "no",
@@ -62,12 +66,7 @@ def adapter_card(adapter: Adapter) -> None:
         if evaluation is None:
             st.caption("Not evaluated: it came without test rows.")
         else:
-            score = evaluation.headline
-            st.caption(
-                f"Exact match {numbers.percent(score.base_exact_match.value)} → "
-                f"**{numbers.percent(score.adapter_exact_match.value)}** "
-                f"({numbers.lift(score.exact_match_lift)}, n {numbers.count(score.n)})"
-            )
+            st.caption(score_words(evaluation))
         st.caption(
             f"{numbers.size(adapter.size_bytes)} · {numbers.short_count(adapter.parameters)} parameters · "
             f"rank {adapter.rank} · {numbers.short_digest(adapter.digest)}"

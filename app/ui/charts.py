@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.ui.text import plain
 from core.jobs.records import JobPoint
-from core.training.records import Proportion
+from core.training.records import Proportion, SliceScore
 
 BLUE, AMBER, GREEN, VIOLET, GRAY = "#3b82f6", "#f59e0b", "#10b981", "#8b5cf6", "#9ca3af"
 PLATE_HALF, PLATE_GAP, PLATE_THICKNESS = 0.38, 0.5, 0.1
@@ -102,6 +102,48 @@ def comparison_chart(pairs: Sequence[Pair], title: str, *, rows: int) -> go.Figu
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
     )
     figure.update_yaxes(range=[0, 105])
+    return figure
+
+
+def answer_loss_chart(scores: Mapping[str, SliceScore]) -> go.Figure:
+    """Loss of the expected answers, base against adapter, per slice, with 95 % intervals. Less is better."""
+    rows = sum(score.n for score in scores.values())
+    figure = _frame(
+        "Surprise at the expected answers, less is better",
+        "",
+        "nats per token",
+        n=f"n {rows:,} held-out rows, 95 % intervals",
+    )
+    for name, color, read in (
+        ("base", GRAY, attrgetter("base_answer_loss")),
+        ("adapter", BLUE, attrgetter("adapter_answer_loss")),
+    ):
+        losses = {title: loss for title, score in scores.items() if (loss := read(score)) is not None}
+        figure.add_bar(
+            x=list(losses),
+            y=[loss.value for loss in losses.values()],
+            name=name,
+            marker={"color": color, "cornerradius": 4},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [loss.high - loss.value for loss in losses.values()],
+                "arrayminus": [loss.value - loss.low for loss in losses.values()],
+            },
+            customdata=[(loss.low, loss.high, loss.tokens) for loss in losses.values()],
+            hovertemplate=(
+                f"{name}: %{{y:.3f}} nats per token<br>95 % interval %{{customdata[0]:.3f}}–%{{customdata[1]:.3f}}"
+                "<br>%{customdata[2]:,} tokens<extra></extra>"
+            ),
+        )
+    figure.update_layout(
+        height=340,
+        barmode="group",
+        bargap=0.35,
+        hovermode="closest",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )
+    figure.update_yaxes(rangemode="tozero")
     return figure
 
 

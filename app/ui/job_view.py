@@ -9,7 +9,7 @@ from app.actions import training
 from app.ui import badges, numbers
 from app.ui.charts import AMBER, GREEN, VIOLET, loss_chart, reading_chart, show_chart
 from app.ui.frame import Figure, errors_shown, figures, keep_notice, problem_box
-from app.ui.outcome import read_evaluation, show_evaluation
+from app.ui.outcome import loss_change, read_evaluation, score_words, show_evaluation
 from app.ui.screens import ADAPTERS, FEDERATION, JOBS, go_to
 from app.ui.tables import Column
 from app.ui.text import escape
@@ -205,12 +205,7 @@ def outcome_words(job: Job, now: datetime) -> str:
     evaluation = read_evaluation((job.result or {}).get("evaluation"))
     if evaluation is None:
         return when
-    score = evaluation.headline
-    return (
-        f"{when} · exact match {numbers.percent(score.base_exact_match.value)} → "
-        f"{numbers.percent(score.adapter_exact_match.value)} "
-        f"({numbers.lift(score.exact_match_lift)}, n {numbers.count(score.n)})"
-    )
+    return f"{when} · {score_words(evaluation)}"
 
 
 @st.fragment(run_every=POLL_SECONDS)
@@ -235,6 +230,9 @@ JOB_COLUMNS = (
     Column("state", "State"),
     Column("progress", "Progress", "progress"),
     Column("lift", "Lift, points", "number", "Adapter minus base, exact match on held-out rows."),
+    Column(
+        "loss_change", "Loss change, nats", "number", "Adapter minus base, per token of held-out answers."
+    ),
     Column("seconds", "Took, s", "number"),
     Column("by", "Submitted by"),
     Column("created", "Submitted, UTC", "time"),
@@ -253,6 +251,7 @@ def job_row(job: Job) -> dict[str, object]:
         "state": badges.job_state_word(job),
         "progress": job.progress,
         "lift": None if evaluation is None else round(100 * evaluation.headline.exact_match_lift[0], 1),
+        "loss_change": loss_change(evaluation),
         "seconds": took,
         "by": job.submitted_by,
         "created": job.created_at,

@@ -49,6 +49,17 @@ def lift(value: tuple[float, float, float]) -> str:
     return f"{points(middle)} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
+def loss_change(value: tuple[float, float, float]) -> str:
+    """A paired difference of losses with its 95 % interval, in nats per token: less is better."""
+    middle, low, high = value
+    return f"{signed(middle)} ({signed(low)} to {signed(high)})"
+
+
+def signed(value: float) -> str:
+    """+0.12, −1.47: with a real minus sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def size(value: int | None) -> str:
     """Bytes in the unit that fits."""
     if value is None:

@@ -1,6 +1,7 @@
 """What an evaluation found: base against adapter on rows that neither was trained on."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from decimal import Decimal
@@ -10,11 +11,11 @@ import streamlit as st
 from pydantic import TypeAdapter, ValidationError
 
 from app.ui import numbers
-from app.ui.charts import comparison_chart, show_chart
+from app.ui.charts import answer_loss_chart, comparison_chart, show_chart
 from app.ui.frame import Figure, figures
 from app.ui.tables import Column, show_table
-from app.ui.text import escape, show_text
-from core.training.records import Evaluation, Proportion, SampleAnswer, SliceScore
+from app.ui.text import escape, plain, show_text
+from core.training.records import AnswerLoss, Evaluation, Proportion, SampleAnswer, SliceScore
 from core.training.score import MISSING, parse_json, same_value, score_answer
 
 SLICE_WORDS = {
@@ -22,6 +23,14 @@ SLICE_WORDS = {
     "held_out_columns": "Columns held out of training",
 }
 _EVALUATION = TypeAdapter(Evaluation)
+_LOSS_COLUMNS = (
+    Column("slice", "Rows tested"),
+    Column("n", "n", "number"),
+    Column("tokens", "Tokens", "number"),
+    Column("base", "Base, nats per token"),
+    Column("adapter", "Adapter, nats per token"),
+    Column("change", "Adapter minus base"),
+)
 _COLUMNS = (
     Column("slice", "Rows tested"),
     Column("measure", "Measure"),
@@ -51,22 +60,64 @@ def slice_words(name: str | None) -> str:
     return SLICE_WORDS.get(name, name.replace("_", " ").capitalize())
 
 
-def lift_figure(evaluation: Evaluation, label: str = "Lift, points") -> Figure:
+def main_figure(evaluation: Evaluation, *, prefix: str = "") -> Figure:
     """The one number: how much better the adapter is than the base."""
-    middle, low, high = (100 * value for value in evaluation.headline.exact_match_lift)
+    score = evaluation.headline
+    name = "Loss against base, nats" if score.main_figure == "answer_loss" else "Lift, points"
+    label = f"{prefix} {name[0].lower()}{name[1:]}" if prefix else name
+    if score.main_figure == "answer_loss" and score.answer_loss_change is not None:
+        middle, low, high = map(numbers.signed, score.answer_loss_change)
+        return Figure(
+            label,
+            middle,
+            f"{low} to {high}, n {numbers.count(score.n)}",
+            "How surprised the adapter is at the expected answers, minus the same of the base: mean nats per token "
+            "of held-out answers, with its 95 % interval. Below zero is better.",
+        )
+    middle_points, low_points, high_points = (100 * value for value in score.exact_match_lift)
     return Figure(
         label,
-        f"{middle:+.1f}",
-        f"{low:+.1f} to {high:+.1f}, n {numbers.count(evaluation.headline.n)}",
+        f"{middle_points:+.1f}",
+        f"{low_points:+.1f} to {high_points:+.1f}, n {numbers.count(score.n)}",
         "Exact match of the adapter minus that of the base, on the same held-out rows, in percentage points, "
         "with its 95 % interval.",
     )
 
 
 def headline_figures(evaluation: Evaluation) -> list[Figure]:
-    """Lift, exact match, JSON validity and field accuracy of the headline rows."""
+    """The main figure, then for free text loss and perplexity, then the shares of the headline rows."""
     score = evaluation.headline
-    return [lift_figure(evaluation), *(_versus(*pair) for pair in counted_pairs(score))]
+    shares = [_versus(*pair) for pair in counted_pairs(score)]
+    base, adapter = score.base_answer_loss, score.adapter_answer_loss
+    if score.main_figure != "answer_loss" or base is None or adapter is None:
+        return [main_figure(evaluation), *shares]
+    losses = [
+        Figure("Loss, nats per token", f"{adapter.value:.2f}", f"base {base.value:.2f}"),
+        Figure("Perplexity", _perplexity(adapter), f"base {_perplexity(base)}"),
+    ]
+    return [main_figure(evaluation), *losses, *shares]
+
+
+def loss_change(evaluation: Evaluation | None) -> float | None:
+    """Loss of the adapter minus that of the base on the headline rows, for a table."""
+    change = None if evaluation is None else evaluation.headline.answer_loss_change
+    return None if change is None else round(change[0], 3)
+
+
+def score_words(evaluation: Evaluation) -> str:
+    """The outcome in one line, in Markdown: base, adapter, difference with its interval, n."""
+    score = evaluation.headline
+    base, adapter, change = score.base_answer_loss, score.adapter_answer_loss, score.answer_loss_change
+    if score.main_figure == "answer_loss" and base is not None and adapter is not None and change is not None:
+        return (
+            f"Loss per answer token {base.value:.2f} → **{adapter.value:.2f}** "
+            f"({numbers.loss_change(change)}, n {numbers.count(score.n)})"
+        )
+    return (
+        f"Exact match {numbers.percent(score.base_exact_match.value)} → "
+        f"**{numbers.percent(score.adapter_exact_match.value)}** "
+        f"({numbers.lift(score.exact_match_lift)}, n {numbers.count(score.n)})"
+    )
 
 
 def show_evaluation(evaluation: Evaluation, *, key: str) -> None:
@@ -87,6 +138,15 @@ def show_evaluation(evaluation: Evaluation, *, key: str) -> None:
             alt="Base and adapter on each slice, with intervals",
             file_name="evaluation.csv",
         )
+        losses = [row for name, score in _slices(evaluation).items() for row in _loss_rows(name, score)]
+        if losses:
+            show_table(
+                losses,
+                _LOSS_COLUMNS,
+                key=f"{key}-losses",
+                alt="Loss of base and adapter on each slice, with intervals",
+                file_name="losses.csv",
+            )
     with tabs[2]:
         _samples(evaluation.samples, key)
 
@@ -116,6 +176,12 @@ def _slices(evaluation: Evaluation) -> Mapping[str | None, SliceScore]:
 
 def _charts(evaluation: Evaluation, key: str) -> None:
     slices = _slices(evaluation)
+    if evaluation.headline.main_figure == "answer_loss":
+        show_chart(
+            answer_loss_chart({slice_words(name): score for name, score in slices.items()}),
+            key=f"{key}-loss-chart",
+            alt=f"{plain(score_words(evaluation)).replace('**', '')}: base and adapter on held-out rows",
+        )
     with st.grid(min(2, len(slices)), min_column_width=320):
         for name, score in slices.items():
             show_chart(
@@ -124,6 +190,31 @@ def _charts(evaluation: Evaluation, key: str) -> None:
                 alt=f"{slice_words(name)}: exact match {numbers.percent(score.base_exact_match.value)} for the base, "
                 f"{numbers.percent(score.adapter_exact_match.value)} for the adapter, n {score.n}",
             )
+
+
+def _loss_rows(name: str | None, score: SliceScore) -> list[dict[str, object]]:
+    base, adapter, change = score.base_answer_loss, score.adapter_answer_loss, score.answer_loss_change
+    if base is None or adapter is None or change is None:
+        return []
+    return [
+        {
+            "slice": slice_words(name),
+            "n": adapter.rows,
+            "tokens": adapter.tokens,
+            "base": _loss_words(base),
+            "adapter": _loss_words(adapter),
+            "change": numbers.loss_change(change),
+        }
+    ]
+
+
+def _perplexity(loss: AnswerLoss) -> str:
+    """As many equally likely next tokens would surprise as much."""
+    return f"{math.exp(loss.value):,.1f}" if loss.value < 20 else "over 100 million"
+
+
+def _loss_words(loss: AnswerLoss) -> str:
+    return f"{loss.value:.3f} ({loss.low:.3f}–{loss.high:.3f})"
 
 
 def _rows(name: str | None, score: SliceScore) -> list[dict[str, object]]:

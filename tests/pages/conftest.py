@@ -40,7 +40,7 @@ from core.storage.files import sha256_of
 from core.storage.migrate import upgrade
 from core.tenants import service as tenants
 from core.tenants.records import Role
-from core.training.records import Evaluation, Proportion, SampleAnswer, SliceScore
+from core.training.records import AnswerLoss, Evaluation, Proportion, SampleAnswer, SliceScore
 
 BASE = PROJECT_ROOT / "models" / "base" / "rmn-tiny-llama"
 NAMES = {Role.VIEWER: "Vera", Role.REVIEWER: "Rui", Role.TRAINER: "Tove", Role.ADMIN: "Ada"}
@@ -168,20 +168,24 @@ def add_adapter(
         simulated=True,
         dataset_name=name,
         dataset_digest=dataset_digest,
-        evaluation=stored_evaluation(),
+        evaluation=stored_evaluation(prose=kind is AdapterType.BRAND),
     )
     return registry.register_adapter(
         s, tenant, folder=folder, manifest=manifest, source=AdapterSource.TRAINED, base=base, now=now
     )
 
 
-def stored_evaluation() -> dict[str, Any]:
+def stored_evaluation(*, prose: bool = False) -> dict[str, Any]:
     def share(value: float, n: int) -> Proportion:
         return Proportion(value, max(0.0, value - 0.1), min(1.0, value + 0.1), n)
 
     def score(n: int, adapter: float) -> SliceScore:
         pairs = (share(0.1, n), share(adapter, n))
-        return SliceScore(n, *pairs, (adapter - 0.1, adapter - 0.2, adapter), *pairs, *pairs)
+        lift = (adapter - 0.1, adapter - 0.2, adapter)
+        if prose:
+            losses = (AnswerLoss(2.5, 2.25, 2.75, n, 10 * n), AnswerLoss(0.75, 0.5, 1.0, n, 10 * n))
+            return SliceScore(n, *pairs, lift, None, None, None, None, *losses, (-1.75, -2.0, -1.5))
+        return SliceScore(n, *pairs, lift, *pairs, *pairs)
 
     answer = '{"clicks": 1, "cost": 0.25}'
     samples = (SampleAnswer("Harmonize: row 1", answer, '{"clicks": 2}', answer, "new_values"),)

@@ -31,6 +31,21 @@ def test_cards_tell_type_proof_size_and_that_data_is_simulated(open_as: Open, re
         assert word in words
 
 
+def test_free_text_is_proved_by_its_loss_first(open_as: Open, read: Read, console: Console) -> None:
+    at = open_as(Role.VIEWER, "adapters")
+    words = read(" ".join(e.value for e in at.caption))
+    assert "Loss per answer token 2.50 → **0.75** (−1.75 (−2.00 to −1.50), n 8)" in words
+    at = open_as(Role.VIEWER, "adapters", adapter=adapter_named(console, "brand_test").id)
+    assert not at.exception
+    shown = {metric.label: metric.value for metric in at.metric}
+    assert shown["Loss against base, nats"] == "−1.75"
+    assert shown["Loss, nats per token"] == "0.75"
+    assert shown["Perplexity"] == "2.1"
+    assert list(shown).index("Loss against base, nats") < list(shown).index("Exact match")
+    at = open_as(Role.VIEWER, "adapters", adapter=adapter_named(console, "retailer_test").id)
+    assert "Loss against base, nats" not in {metric.label for metric in at.metric}
+
+
 def test_the_table_shows_what_the_cards_show(open_as: Open) -> None:
     at = open_as(Role.VIEWER, "adapters")
     at.segmented_control(key="adapter-view").set_value("Table").run()
@@ -39,6 +54,7 @@ def test_the_table_shows_what_the_cards_show(open_as: Open) -> None:
     assert set(table["adapter"]) == {90.0}
     at.segmented_control(key="adapter-type").set_value("brand").run()
     assert list(at.dataframe[0].value["name"]) == ["brand_test"]
+    assert list(at.dataframe[0].value["loss_change"]) == [-1.75]
 
 
 def test_lineage_leads_to_the_dataset(open_as: Open, console: Console) -> None:

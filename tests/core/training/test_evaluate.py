@@ -13,8 +13,8 @@ from core.errors import InvalidInputError
 from core.registry.records import Manifest
 from core.registry.verify import check_manifest, verify_folder
 from core.training.evaluate import compare, evaluate_adapter, evaluation_document, held_out_rows
-from core.training.score import Answered
 from core.training.publish import adapter_card, library_versions, make_manifest, publish_adapter
+from core.training.score import Answered
 from tests.core.training.tiny_base import small_spec
 
 ROWS = [
