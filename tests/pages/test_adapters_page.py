@@ -37,7 +37,7 @@ def test_free_text_is_proved_by_its_loss_first(open_as: Open, read: Read, consol
     assert "Loss per answer token 2.50 → **0.75** (−1.75 (−2.00 to −1.50), n 8)" in words
     at = open_as(Role.VIEWER, "adapters", adapter=adapter_named(console, "brand_test").id)
     assert not at.exception
-    shown = {metric.label: metric.value for metric in at.metric}
+    shown = {metric.label: read(metric.value) for metric in at.metric}
     assert shown["Loss against base, nats"] == "−1.75"
     assert shown["Loss, nats per token"] == "0.75"
     assert shown["Perplexity"] == "2.1"

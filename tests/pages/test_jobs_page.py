@@ -28,7 +28,7 @@ def test_running_and_ended_jobs_are_listed_apart(open_as: Open) -> None:
     assert [m.value for m in at.metric] == ["2", "1", "1"]
     assert [h.value for h in at.subheader] == ["Now", "Ended"]
     assert any("step 30 of 60" in bar.text and "12 s left" in bar.text for bar in at.progress)
-    assert any("exact match 10.0% → 90.0%" in c.value and "n 8" in c.value for c in at.caption)
+    assert any("Exact match 10.0% → **90.0%**" in c.value and "n 8" in c.value for c in at.caption)
     at.segmented_control(key="jobs-view").set_value("Table").run()
     assert set(at.dataframe[0].value["state"]) == {"Succeeded", "Failed", "Cancelled"}
 
