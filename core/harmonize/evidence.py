@@ -14,9 +14,9 @@ import polars as pl
 from core.harmonize.figures import read_numbers
 from core.harmonize.records import Mapping, Rule, SourceCard
 from core.harmonize.roles import guess_roles, is_called_id
+from core.harmonize.source_records import LINE
 from core.rmis.vocabularies import TransformOp
 
-LINE = "__line"
 FIRST_LINES = 10
 TAIL_ROWS = 500
 PROBE_ROWS = 4000

@@ -11,6 +11,7 @@ from core.harmonize.traps_dates import date_traps, text_times
 from core.harmonize.traps_ids import id_traps
 from core.harmonize.traps_sums import sum_traps
 from core.harmonize.traps_time import clock_traps
+from core.harmonize.traps_totals import total_row_traps
 from core.harmonize.traps_units import unit_traps
 from core.harmonize.traps_values import value_traps
 from core.harmonize.traps_windows import window_traps
@@ -48,6 +49,7 @@ def _all(evidence: Evidence) -> Iterator[Finding]:
     yield from unit_traps(evidence)
     yield from clock_traps(evidence, moments)
     yield from date_traps(evidence, moments, text_times(evidence, times))
+    yield from total_row_traps(evidence)
     yield from sum_traps(evidence)
     yield from window_traps(evidence)
     yield from value_traps(evidence)
