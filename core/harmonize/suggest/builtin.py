@@ -27,8 +27,35 @@ KNOWN_SHARE, TELLING = 0.5, 4
 #: Without a network on the card the columns themselves must prove it.
 UNNAMED_SHARE, UNNAMED_TELLING = 0.7, 6
 _PLAIN_WORDS = frozenset(
-    "ads ad media retail network networks marketing advertising group connect the of by platform partners solutions"
-    " performance sponsored promoted listings product products display video 360 direct manager".split()
+    [
+        "ads",
+        "ad",
+        "media",
+        "retail",
+        "network",
+        "networks",
+        "marketing",
+        "advertising",
+        "group",
+        "connect",
+        "the",
+        "of",
+        "by",
+        "platform",
+        "partners",
+        "solutions",
+        "performance",
+        "sponsored",
+        "promoted",
+        "listings",
+        "product",
+        "products",
+        "display",
+        "video",
+        "360",
+        "direct",
+        "manager",
+    ]
 )
 
 
@@ -47,7 +74,9 @@ class BuiltIn:
     def rules_for(self, names: Sequence[str]) -> dict[str, Rule]:
         """The rule of each of these columns that the report documents, under the name that the file gives it."""
         known = {name_key(rule.source_field): rule for rule in self.mapping.rules}
-        by_alias = {alias: known[name_key(name)] for alias, name in self.aliases.items() if name_key(name) in known}
+        by_alias = {
+            alias: known[name_key(name)] for alias, name in self.aliases.items() if name_key(name) in known
+        }
         given = {name_key(name) for name in names}
         present = given | {name_key(by_alias[key].source_field) for key in given if key in by_alias}
         found: dict[str, Rule] = {}
@@ -89,7 +118,9 @@ def _read(path: Path) -> BuiltIn:
         return BuiltIn(Mapping.model_validate(given), str(about.get("source", "")), aliases, stands_in)
     except (yaml.YAMLError, ValidationError, KeyError, AttributeError, TypeError) as error:
         raise IntegrityError(
-            f"The built-in mapping {path.name} cannot be read.", str(error)[:300], "Restore it from the release."
+            f"The built-in mapping {path.name} cannot be read.",
+            str(error)[:300],
+            "Restore it from the release.",
         ) from None
 
 
@@ -113,7 +144,9 @@ def same_network(left: str, right: str) -> bool:
     return bool(own[0] and own[1]) and ("".join(sorted(own[0])) == "".join(sorted(own[1])))
 
 
-def recognise(names: Sequence[str], card: SourceCard | None, builtins: Sequence[BuiltIn]) -> Recognised | None:
+def recognise(
+    names: Sequence[str], card: SourceCard | None, builtins: Sequence[BuiltIn]
+) -> Recognised | None:
     """The shipped report that these columns are, or None."""
     network = f"{card.network} {card.retailer}" if card else ""
     named = bool(card and card.network.strip())
@@ -156,6 +189,7 @@ def _telling(builtins: Sequence[BuiltIn]) -> dict[str, int]:
     return {name: len(found) for name, found in networks.items()}
 
 
+@lru_cache(maxsize=256)
 def _family(network: str) -> str:
     own = [word for word in split_name(network) if word not in _PLAIN_WORDS]
     return own[0] if own else network

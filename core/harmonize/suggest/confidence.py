@@ -31,9 +31,11 @@ class Features:
 
 
 #: Weights of Features.vector().
-WEIGHTS = (-0.6, 0.45, 0.25, -0.4, -0.8)
+WEIGHTS = (0.0249, 0.5627, 0.0482, 1.6008, -0.9986)
 #: Below this a suggestion is not made: the two best candidates are shown instead.
-ABSTAIN_BELOW = 0.42
+ABSTAIN_BELOW = 0.5
+#: Most that is said for «nothing is suggested»: about so many of these columns have no place in RMIS.
+NOT_SAID = 0.4
 
 
 def confidence(features: Features, weights: Sequence[float] = WEIGHTS) -> float:

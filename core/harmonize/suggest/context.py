@@ -75,12 +75,19 @@ def _found_rates(by_name: dict[str, Evidence], relations: Relations) -> None:
     """A quotient of two well-known measures is a rate, whatever it is called."""
     for name, quotients in relations.quotients.items():
         each = by_name[name]
-        if each.best()[1] >= _SURE:
+        best, points = each.best()
+        if points >= _SURE and best != "":
             continue
         for target, (tops, bottoms) in RATES.items():
-            proven = next((q for q in quotients if _is(by_name[q.top], tops) and _is(by_name[q.bottom], bottoms)), None)
+            proven = next(
+                (q for q in quotients if _is(by_name[q.top], tops) and _is(by_name[q.bottom], bottoms)), None
+            )
             if proven is not None:
-                each.add(target, RATE, f"it equals «{proven.top}» ÷ «{proven.bottom}» in every row")
+                each.add(
+                    target,
+                    max(RATE, points + 0.6),
+                    f"it equals «{proven.top}» ÷ «{proven.bottom}» in every row",
+                )
                 break
         else:
             first = quotients[0]
@@ -105,14 +112,16 @@ def _vocabulary(columns: Sequence[Evidence]) -> None:
         _shift(columns, lambda each: "order" in each.reading.concepts(), "campaign_name", "order_id", 2.5)
     if anywhere("campaign"):
         for target in ("campaign_id", "campaign_name"):
-            _shift(columns, lambda each: "insertion" in each.reading.concepts(), "", target, 2.0)
+            _shift(columns, lambda each: "insertion" in each.reading.concepts(), "portfolio_id", target, 2.0)
     if "clicks" in targets and "impressions" not in targets:
         bare = [each for each in columns if _only(each, "view")]
-        _shift(bare, lambda each: True, "impressions", "page_views", 2.0)
-        _shift(bare, lambda each: True, "impressions", "video_views", 1.0)
+        for each in bare:
+            each.add("impressions", 2.0, "no other column is what the clicks are of")
+            each.add("page_views", -1.0)
+            each.add("video_views", -0.5)
     if "event_type" in targets:
         for each in columns:
-            if each.reading.concepts() == {"id"} and each.column.distinct == each.column.rows:
+            if each.reading.concepts() == {"id"} and each.column.distinct >= 0.8 * each.column.rows:
                 each.add("dedup_key", 5.0, "each event has its own")
     if {"video_completes", "derived.vtr"} & targets or anywhere("quartile") or anywhere("videocomplete"):
         _shift(columns, lambda each: _only(each, "view"), "video_views", "page_views", 1.6)

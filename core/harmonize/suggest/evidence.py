@@ -103,6 +103,13 @@ def gather(
 def _is_clock_part(each: Evidence) -> bool:
     """An hour, a week or a month as a small number, which alone is no time."""
     small = each.column.whole and each.column.time is None and each.column.high <= 2100
+    if (
+        small
+        and each.reading.words[-1:]
+        and each.reading.words[-1] in ("day", "weekday")
+        and each.column.high <= 31
+    ):
+        return True
     return small and bool(each.reading.concepts() & {"hour", "week", "month"})
 
 

@@ -21,21 +21,107 @@ NUMBER = "0"
 
 #: What a leftover concept costs: words that change the meaning cost more than words that only say where.
 FREE = frozenset(
-    "filler number amount video store micros cents millicents microcents nanos millis thousands dayword hourword window".split()
+    [
+        "filler",
+        "number",
+        "amount",
+        "video",
+        "store",
+        "micros",
+        "cents",
+        "millicents",
+        "microcents",
+        "nanos",
+        "millis",
+        "thousands",
+        "dayword",
+        "hourword",
+        "window",
+    ]
 )
 ENTITIES = frozenset(
-    "campaign lineitem adgroup insertion creative advertiser account portfolio keyword targeting searchterm product"
-    " sku upc brand category placement placetype channel device page audience retailer network user session request"
-    " event order transaction".split()
+    [
+        "campaign",
+        "lineitem",
+        "adgroup",
+        "insertion",
+        "creative",
+        "advertiser",
+        "account",
+        "portfolio",
+        "keyword",
+        "targeting",
+        "searchterm",
+        "product",
+        "productcode",
+        "sku",
+        "upc",
+        "brand",
+        "category",
+        "placement",
+        "placetype",
+        "channel",
+        "device",
+        "page",
+        "audience",
+        "retailer",
+        "network",
+        "user",
+        "session",
+        "request",
+        "event",
+        "order",
+        "transaction",
+    ]
 )
-TOUCHES = frozenset("click view clickthrough viewthrough touchboth".split())
+TOUCHES = frozenset(["click", "view", "clickthrough", "viewthrough", "touchboth"])
 SCOPES = frozenset(
-    "attributed samesku othersku brandscope relatedscope allgoals online instore pickup delivery omni total gross net"
-    " lasttouch firsttouch linear timedecay datadriven byorder byinteraction".split()
+    [
+        "attributed",
+        "samesku",
+        "othersku",
+        "brandscope",
+        "relatedscope",
+        "allgoals",
+        "online",
+        "instore",
+        "pickup",
+        "delivery",
+        "omni",
+        "total",
+        "gross",
+        "net",
+        "lasttouch",
+        "firsttouch",
+        "linear",
+        "timedecay",
+        "datadriven",
+        "byorder",
+        "byinteraction",
+    ]
 )
 DERIVED_MARKS = frozenset(
-    "rate costper vtr ctr cpc cpm cpa cvr roas acos viewrate measurability noplace invalid quartile".split()
+    [
+        "rate",
+        "costper",
+        "vtr",
+        "ctr",
+        "cpc",
+        "cpm",
+        "cpa",
+        "cvr",
+        "roas",
+        "acos",
+        "viewrate",
+        "measurability",
+        "noplace",
+        "invalid",
+        "quartile",
+    ]
 )
+#: Before a rate they say of what it is («revenue eCPM»); behind it they are the number itself («CPC sales»).
+MEASURES = frozenset(["revenue", "sale", "order", "purchase", "conversion", "unit"])
+_RATE_WORDS = frozenset(["code_usd", "creative", "product", "rate", "costper"]) | MEASURES
 _LEFT_EARLY, _LEFT_LATE, _LEFT_OTHER, _LEFT_DERIVED, _LEFT_UNKNOWN = 0.3, 0.7, 0.9, 2.5, 0.55
 
 
@@ -77,7 +163,7 @@ def free_for(target: str) -> frozenset[str]:
         case FactGroup.OUTCOME:
             return SCOPES | TOUCHES | {"existing", "code_usd", "creative"}
         case FactGroup.DERIVED:
-            return SCOPES | TOUCHES | {"code_usd", "creative", "product", "rate", "costper"}
+            return SCOPES | TOUCHES | _RATE_WORDS
         case FactGroup.MONEY:
             return frozenset({"total", "gross", "net", "code_usd", "creative", "attributed"})
         case FactGroup.DELIVERY:
@@ -89,8 +175,20 @@ def free_for(target: str) -> frozenset[str]:
     return frozenset()
 
 
-def leftover_cost(concept: str, *, early: bool, first: bool = False) -> float:
-    """What one concept that a meaning leaves unexplained takes from its weight. `early`: before what it explains."""
+def names_a_thing(target: str) -> bool:
+    """Whether a target says who, what, where or when, and no number that is counted."""
+    column = fact_column(target) if target else None
+    things = (FactGroup.TIME, FactGroup.EVENT, FactGroup.PLACE, FactGroup.PAYER, FactGroup.PRODUCT)
+    return column is not None and column.group in things
+
+
+def leftover_cost(concept: str, *, early: bool, first: bool = False, thing: bool = False) -> float:
+    """What one concept that a meaning leaves unexplained takes from its weight.
+
+    `early`: it stands before what the meaning explains; `first`: it begins the name; `thing`: the target is no number.
+    """
+    if thing and early and (concept in MEASURES or concept in ("impression", "click")):
+        return _LEFT_EARLY  # «purchased product name» is the name of a product
     if concept in FREE or concept == NUMBER:
         return 0.0
     if concept == UNKNOWN:

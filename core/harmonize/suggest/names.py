@@ -9,14 +9,14 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from core.harmonize.suggest.lexicon import (
-    ENTITIES,
+    MEASURES,
     NUMBER,
-    TOUCHES,
     UNKNOWN,
     Meaning,
     free_for,
     leftover_cost,
     lexicon,
+    names_a_thing,
     word_key,
 )
 from core.harmonize.suggest.tokens import is_unspaced, split_name
@@ -26,8 +26,8 @@ MAX_READINGS = 12
 MAX_WORDS = 40
 #: How much a word counts that was only recognised by its likeness to a known one.
 ALIKE = 0.8
-_BARE_WINDOWS = frozenset("1 3 7 14 15 28 30 45 60 90".split())
-_SHORT_PARTS = frozenset("id ad of per sku qty upc ean nr no".split())
+_BARE_WINDOWS = frozenset(["1", "3", "7", "14", "15", "28", "30", "45", "60", "90"])
+_SHORT_PARTS = frozenset(["id", "ad", "of", "per", "sku", "qty", "upc", "ean", "nr", "no"])
 _VOWELS = re.compile(r"[aeiouy]")
 
 
@@ -72,7 +72,9 @@ class NameReading:
 @lru_cache(maxsize=4096)
 def read_name(name: str) -> NameReading:
     """Take a name apart and find what it can mean. Never fails: an unknown name has no senses."""
-    words = tuple(itertools.chain.from_iterable(_spaced(word) for word in split_name(name, _is_word)))[:MAX_WORDS]
+    words = tuple(itertools.chain.from_iterable(_spaced(word) for word in split_name(name, _is_word)))[
+        :MAX_WORDS
+    ]
     cut = _cut(words)
     senses: dict[str, NameSense] = {}
     best: tuple[float, tuple[Piece, ...]] = (-1.0, tuple(_first(choice) for choice in cut))
@@ -110,6 +112,7 @@ def _senses(reading: tuple[Piece, ...]) -> Iterator[tuple[str, NameSense]]:
 def _fit(meaning: Meaning, reading: tuple[Piece, ...]) -> NameSense:
     """A meaning's weight times the share of the name that it explains."""
     free = free_for(meaning.target)
+    thing = names_a_thing(meaning.target)
     explained = leftover = 0.0
     words: list[str] = []
     said = [index for index, piece in enumerate(reading) if piece.concept in meaning.concepts]
@@ -117,8 +120,9 @@ def _fit(meaning: Meaning, reading: tuple[Piece, ...]) -> NameSense:
         if piece.concept in meaning.concepts:
             explained += piece.strength
             words.append(piece.text)
-        elif piece.concept not in free:
-            leftover += leftover_cost(piece.concept, early=index < said[-1], first=index == 0)
+        elif piece.concept not in free or (piece.concept in MEASURES and index > said[-1]):
+            early = index < said[-1]
+            leftover += leftover_cost(piece.concept, early=early, first=index == 0, thing=thing)
     count = len(said)
     score = meaning.weight * (explained / count) * count / (count + leftover)
     # The head of a name stands last: of two meanings that explain as much, the later one is meant.
@@ -144,9 +148,14 @@ def _unspaced(text: str) -> list[str]:
         if match:
             found.append(match)
             at += len(match)
-        else:
+        elif found and found[-1] not in lexicon().words:
+            found[-1] += text[at]
             at += 1
-    return found or [text]
+        else:
+            found.append(text[at])
+            at += 1
+    # One sign between known words is an ending or a particle.
+    return [word for word in found if len(word) > 1 or word in lexicon().words] or [text]
 
 
 @lru_cache(maxsize=8192)
@@ -167,11 +176,14 @@ def _parts(word: str) -> tuple[str, ...]:
 def _cut(words: Sequence[str]) -> list[tuple[Piece, ...]]:
     """The name as the fewest pieces, longest entries of the vocabulary first; each with its possible concepts."""
     count = len(words)
-    best: list[tuple[float, list[tuple[Piece, ...]]]] = [(0.0, [])] + [(1e9, [])] * count
+    best: list[tuple[float, list[tuple[Piece, ...]]]] = [(0.0, [])]
+    best.extend((1e9, []) for _ in range(count))
     for end in range(1, count + 1):
         for start in range(max(0, end - lexicon().longest), end):
             pieces, cost = _piece(words, start, end)
-            if pieces and best[start][0] + cost < best[end][0]:
+            cost -= 0.02 * (end - start) ** 2
+            # Of equal cuts the one with the longer first piece: «all conversions | value».
+            if pieces and best[start][0] + cost < best[end][0] + 1e-9:
                 best[end] = (best[start][0] + cost, [*best[start][1], pieces])
     return best[count][1]
 
@@ -184,7 +196,9 @@ def _piece(words: Sequence[str], start: int, end: int) -> tuple[tuple[Piece, ...
     if window is not None:
         return (Piece(WINDOW, text, days=window),), 0.7
     if concepts:
-        return tuple(Piece(concept, text) for concept in concepts), 1.0 + 0.05 * (part[0] in "the of in".split())
+        return tuple(Piece(concept, text) for concept in concepts), 1.0 + 0.05 * (
+            part[0] in ["the", "of", "in"]
+        )
     if len(part) > 1:
         return (), 0.0
     if part[0].isdecimal():
@@ -208,12 +222,14 @@ def _window(words: Sequence[str], start: int, end: int) -> float | None:
     units = {concept for word in rest for concept in known.get(word_key((word,)), ("?",))}
     if "hourword" in units and len(rest) == 1 and part[0] == numbers[0]:
         return number / 24
-    if number > 400 or not all(word in _LEADS or "dayword" in known.get(word_key((word,)), ()) for word in rest):
+    if number > 400 or not all(
+        word in _LEADS or "dayword" in known.get(word_key((word,)), ()) for word in rest
+    ):
         return None
     return float(number) if units & {"dayword"} or rest[0] in _LEADS else None
 
 
-_LEADS = frozenset("l last past d p".split())
+_LEADS = frozenset(["l", "last", "past", "d", "p"])
 
 
 @lru_cache(maxsize=8192)
@@ -226,7 +242,7 @@ def _alike(word: str) -> tuple[str, ...]:
         if _one_edit(word, known):
             return lexicon().words[known]
     for known in _by_letter().get(word[0], ()):
-        if 2 <= len(known) - len(word) and len(bones) >= 2 and _VOWELS.sub("", known[1:]) == bones:
+        if len(known) - len(word) >= 2 and len(bones) >= 2 and _VOWELS.sub("", known[1:]) == bones:
             return lexicon().words[known]
     return ()
 
@@ -251,13 +267,3 @@ def _one_edit(left: str, right: str) -> bool:
     if len(left) == len(right):
         return left[at + 1 :] == right[at + 1 :]
     return shorter[at:] == longer[at + 1 :]
-
-
-def is_touch(concept: str) -> bool:
-    """Whether a concept can name the touch of an attribution."""
-    return concept in TOUCHES
-
-
-def names_thing(reading: NameReading) -> bool:
-    """Whether the name speaks of a thing (a campaign, a product) rather than a number."""
-    return any(piece.concept in ENTITIES for piece in reading.pieces)

@@ -30,7 +30,7 @@ _CURRENCY_SIGN = re.compile(
 _NUMBER = re.compile(r"\(?[-+−]?\d[\d.,\s'’\u00a0\u202f]*\)?-?|[-+−]?\.\d+")
 _PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _CODE = re.compile(r"[\w.:/#|-]+")
-_BOOLEANS = frozenset("true false yes no y n t f".split())
+_BOOLEANS = frozenset(["true", "false", "yes", "no", "y", "n", "t", "f"])
 
 
 class ValueKind(StrEnum):
@@ -57,7 +57,8 @@ class ColumnProfile:
     """One source column.
 
     `texts`, `numbers`: the first 400 values row by row; a number is NaN where blank, and `numbers` is None where
-    the column holds none. `values`: different texts in the order of appearance, at most 400. `decimals`: most digits after the point.
+    the column holds none. `values`: different texts in the order of appearance, at most 400.
+    `decimals`: most digits after the point.
     `marks`: currency_sign, percent, grouped, decimal_comma, leading_zeros, negative, parentheses.
     """
 
@@ -152,16 +153,16 @@ def _as_text(column: pl.Series) -> pl.Series:
         plain = [None if each is None else json.dumps(each, default=str)[:2000] for each in column.to_list()]
         return pl.Series(column.name, plain, dtype=pl.String)
     if column.dtype == pl.Binary:
-        return pl.Series(column.name, [None if each is None else each.hex() for each in column], dtype=pl.String)
+        return pl.Series(
+            column.name, [None if each is None else each.hex() for each in column], dtype=pl.String
+        )
     if isinstance(column.dtype, pl.Datetime):
         text = column.dt.to_string("%Y-%m-%dT%H:%M:%S")
         return text + "Z" if column.dtype.time_zone else text
     return column.cast(pl.String, strict=False)
 
 
-def _numbers(
-    texts: pl.Series, values: tuple[str, ...]
-) -> tuple[Numbers | None, frozenset[str], str, int]:
+def _numbers(texts: pl.Series, values: tuple[str, ...]) -> tuple[Numbers | None, frozenset[str], str, int]:
     """Numbers row by row with how they are written; None where fewer than 95 % of the values are numbers."""
     if all(_PLAIN.fullmatch(value) for value in values[:20]):
         cast = texts.cast(pl.Float64, strict=False)
@@ -203,13 +204,17 @@ def _written_numbers(
     if comma:
         marks.add("decimal_comma")
     point = "," if comma else "."
-    if any(set(text) & ({"'", "’", " ", "\u00a0", "\u202f"} | {"." if comma else ","}) for text in bare.values()):
+    if any(
+        set(text) & ({"'", "’", " ", "\u00a0", "\u202f"} | {"." if comma else ","}) for text in bare.values()
+    ):
         marks.add("grouped")
     if any(text.startswith("(") for text in bare.values()):
         marks.add("parentheses")
     if any(number < 0 for number in read.values()):
         marks.add("negative")
-    decimals = max((len(text.rpartition(point)[2].strip(" )-")) for text in bare.values() if point in text), default=0)
+    decimals = max(
+        (len(text.rpartition(point)[2].strip(" )-")) for text in bare.values() if point in text), default=0
+    )
     column = texts.replace_strict(list(read), list(read.values()), default=None, return_dtype=pl.Float64)
     return _array(column), frozenset(marks), "".join(sorted(signs)), decimals
 

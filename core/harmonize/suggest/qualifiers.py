@@ -69,7 +69,12 @@ def terms_of_name(reading: NameReading, target: str) -> Terms:
     pieces = sense.pieces if sense else reading.pieces
     said = set(sense.words.split()) if sense else set()
     terms: Terms = {}
-    for kind, table in (("sku_scope", _SCOPES), ("sales_channel", _CHANNELS), ("model", _MODELS), ("date_basis", _DATES)):
+    for kind, table in (
+        ("sku_scope", _SCOPES),
+        ("sales_channel", _CHANNELS),
+        ("model", _MODELS),
+        ("date_basis", _DATES),
+    ):
         found = [table[piece.concept] for piece in pieces if piece.concept in table]
         if found:
             terms[kind] = found[0]
@@ -117,7 +122,11 @@ def terms_of_headline(card: SourceCard | None) -> Terms:
     if card is None or card.headline is None:
         return {}
     if isinstance(card.headline, Mapping):
-        return {name: value for name, value in card.headline.items() if value is not None and value != "unspecified"}
+        return {
+            name: value
+            for name, value in card.headline.items()
+            if value is not None and value != "unspecified"
+        }
     words = card.headline if isinstance(card.headline, str) else ""
     number = next((int(word) for word in split_name(words) if word.isdecimal()), None)
     return {"window_click_days": number} if number is not None and number <= 400 else {}
@@ -174,7 +183,9 @@ def widen_total(names: Mapping[str, Terms], totals: Iterable[str]) -> dict[str, 
 
 def both_windows(terms: Terms, default: Terms) -> Terms:
     """Where a network counts clicks and views over one window, a window that the name says holds for both."""
-    if default.get("touch") != "click_or_view" or default.get("window_view_days") != default.get("window_click_days"):
+    if default.get("touch") != "click_or_view" or default.get("window_view_days") != default.get(
+        "window_click_days"
+    ):
         return terms
     if terms.get("touch", "click_or_view") != "click_or_view" or "window_click_days" not in terms:
         return terms

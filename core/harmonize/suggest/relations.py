@@ -124,7 +124,7 @@ def _twins(columns: Sequence[ColumnProfile]) -> dict[str, str]:
 
 def _content(column: ColumnProfile) -> tuple[object, ...]:
     if column.numbers is not None and column.numeric:
-        return tuple(None if math.isnan(each) else round(each, 6) for each in column.numbers.tolist())
+        return (np.round(column.numbers, 6).tobytes(),)
     return column.texts
 
 
@@ -133,7 +133,9 @@ def _sums(numeric: Sequence[ColumnProfile]) -> dict[str, tuple[str, str]]:
     if len(numeric) < 3:
         return {}
     rows = _rows(numeric)
-    parts = [column for column in numeric if column.kind is not ValueKind.PERCENT and column.distinct > 2][:MOST_PARTS]
+    parts = [column for column in numeric if column.kind is not ValueKind.PERCENT and column.distinct > 2][
+        :MOST_PARTS
+    ]
     if len(parts) < 3:
         return {}
     table = np.array([_of(column)[rows] for column in parts])

@@ -12,12 +12,15 @@ from core.rmis.facts import FactGroup, FactType, fact_column
 #: A column whose name is a target's own name repeats it, rather than meaning another.
 REPEATS = 4.3
 #: Columns that are this sure of the same target take it in the order of the file.
-CLAIM = 6.0
+CLAIM = 5.5
 
 
 @dataclass(slots=True)
 class Decision:
-    """What a column is. `repeat`: left out although its target is known; `forced`: its best target was taken."""
+    """What a column is. `repeat`: left out although its target is known; `forced`: its best target was taken.
+
+    `blocked`: targets that other columns had taken.
+    """
 
     evidence: Evidence
     target: str
@@ -25,6 +28,7 @@ class Decision:
     repeat: bool = False
     forced: bool = False
     because: str = ""
+    blocked: frozenset[str] = frozenset()
 
     @property
     def known(self) -> bool:
@@ -38,7 +42,7 @@ def decide(columns: Sequence[Evidence], relations: Relations) -> list[Decision]:
     _prefer_the_finer_time(columns)
     made: dict[str, Decision] = {}
     taken: dict[str, Evidence] = {}
-    waiting = sorted(columns, key=lambda each: (-_claim(each), order[each.name]))
+    waiting = sorted(columns, key=lambda each: (_stands_back(each), -_claim(each), order[each.name]))
     for each in waiting:
         decision = _decide_one(each, taken, relations)
         made[each.name] = decision
@@ -52,6 +56,11 @@ def _claim(each: Evidence) -> float:
     return min(round(each.best()[1], 1), CLAIM)
 
 
+def _stands_back(each: Evidence) -> bool:
+    """Whether the documentation calls a column a repeat: it fills a target only where the first is missing."""
+    return each.rule is not None and each.rule.target is not None and each.rule.dropped
+
+
 def _is_single(target: str) -> bool:
     """Whether one column alone may fill a target. Outcomes repeat under other terms; what is left out may repeat."""
     fact = fact_column(target) if target else None
@@ -63,12 +72,19 @@ def _decide_one(each: Evidence, taken: dict[str, Evidence], relations: Relations
     if best not in taken:
         return Decision(each, best, most)
     holder = taken[best]
+    part = next(
+        (t for t, points in each.ranked() if t.startswith("cost_component.") and points > NOTHING), None
+    )
+    if best == "cost" and part is not None and part not in taken:
+        return Decision(each, part, each.points[part], forced=True, blocked=frozenset(taken))
     if _repeats(each, holder, best, most, relations):
         return Decision(each, best, most, repeat=True, because=f"«{holder.name}» is the same")
     for target, points in each.ranked()[1:]:
         if points > NOTHING and target not in taken:
-            return Decision(each, target, points, forced=True)
-    return Decision(each, NO_PLACE, max(NOTHING + 1.0, most - 2.0), forced=True, because=f"«{holder.name}» is the {best}")
+            return Decision(each, target, points, forced=True, blocked=frozenset(taken))
+    return Decision(
+        each, NO_PLACE, max(NOTHING + 1.0, most - 2.0), forced=True, because=f"«{holder.name}» is the {best}"
+    )
 
 
 def _repeats(each: Evidence, holder: Evidence, target: str, points: float, relations: Relations) -> bool:

@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from core.harmonize.records import Rule, SourceCard, Transform
 from core.harmonize.suggest import qualifiers as terms_of
 from core.harmonize.suggest.builtin import BuiltIn, builtin_memory, load_builtins, recognise
-from core.harmonize.suggest.confidence import ABSTAIN_BELOW, WEIGHTS, Features, confidence
+from core.harmonize.suggest.confidence import ABSTAIN_BELOW, NOT_SAID, WEIGHTS, Features, confidence
 from core.harmonize.suggest.context import weigh_context
 from core.harmonize.suggest.evidence import NOTHING, Evidence, Voice, VoiceOpinion, gather
 from core.harmonize.suggest.lexicon import NO_PLACE
 from core.harmonize.suggest.memory import Memory, MemoryIndex
 from core.harmonize.suggest.profile import ColumnProfile
 from core.harmonize.suggest.qualifiers import Terms
-from core.harmonize.suggest.relations import Relations, find_relations
+from core.harmonize.suggest.relations import find_relations
 from core.harmonize.suggest.resolve import Decision, decide, groups_by_target
 from core.harmonize.suggest.transforms import Setting, choose_transform
 from core.harmonize.suggest.units import Unit, find_units
@@ -56,7 +56,9 @@ class Suggestion:
             "confidence": self.confidence,
             "reason": self.reason,
             "abstained": self.abstained,
-            "alternatives": [{"target": target, "confidence": chance} for target, chance in self.alternatives],
+            "alternatives": [
+                {"target": target, "confidence": chance} for target, chance in self.alternatives
+            ],
         }
 
 
@@ -91,9 +93,12 @@ def suggest(
     relations = find_relations(columns)
     weigh_context(evidence, relations)
     decisions = decide(evidence, relations)
-    terms = _terms(decisions, card, relations)
+    terms = _terms(decisions, card)
     setting = _setting(decisions, card)
-    return [_suggestion(decision, terms.get(decision.evidence.name, {}), setting, weights) for decision in decisions]
+    return [
+        _suggestion(decision, terms.get(decision.evidence.name, {}), setting, weights)
+        for decision in decisions
+    ]
 
 
 def to_rules(suggestions: Sequence[Suggestion]) -> tuple[Rule, ...]:
@@ -127,12 +132,13 @@ def _setting(decisions: Sequence[Decision], card: SourceCard | None) -> Setting:
     corrected = any(
         "negative" in each.evidence.column.marks
         for each in decisions
-        if (fact := fact_column(each.target or "?")) and fact.group is FactGroup.DELIVERY
+        if (fact := fact_column(each.target or "?"))
+        and fact.group in (FactGroup.DELIVERY, FactGroup.MONEY, FactGroup.OUTCOME)
     )
     return Setting(card.account_timezone if card else "UTC", units, stream and corrected)
 
 
-def _terms(decisions: Sequence[Decision], card: SourceCard | None, relations: Relations) -> dict[str, Terms]:
+def _terms(decisions: Sequence[Decision], card: SourceCard | None) -> dict[str, Terms]:
     """Qualifiers of every outcome column; repeats of the same number under the same terms become repeats."""
     headline, network = terms_of.terms_of_headline(card), terms_of.terms_of_network(card)
     terms: dict[str, Terms] = {}
@@ -145,7 +151,7 @@ def _terms(decisions: Sequence[Decision], card: SourceCard | None, relations: Re
             others = _other_terms(each.evidence, target)
             joined = terms_of.join_terms(own[name], [*others, headline, network])
             terms[name] = terms_of.both_windows(joined, network)
-        _mark_repeats(group, terms, relations)
+        _mark_repeats(group, terms)
     for each in decisions:
         if each.target == "viewable_impressions":
             terms[each.evidence.name] = _viewability(each.evidence, card)
@@ -157,7 +163,7 @@ def _other_terms(each: Evidence, target: str) -> list[Terms]:
     if each.rule is not None and each.rule.target == target:
         found.append(dict(each.rule.qualifiers))
     if each.document is not None:
-        found.append({key: value for key, value in terms_of.terms_of_name(each.document, target).items()})
+        found.append(dict(terms_of.terms_of_name(each.document, target).items()))
     return found
 
 
@@ -172,7 +178,7 @@ def _viewability(each: Evidence, card: SourceCard | None) -> Terms:
     return {"viewability_standard": "mrc"} if amazon else {}
 
 
-def _mark_repeats(group: Sequence[Decision], terms: Mapping[str, Terms], relations: Relations) -> None:
+def _mark_repeats(group: Sequence[Decision], terms: Mapping[str, Terms]) -> None:
     """Of columns that say the same number under the same terms, one is kept: the one with most evidence."""
     kept: dict[tuple[tuple[str, str], ...], Decision] = {}
     for each in sorted(group, key=lambda each: -round(each.points, 1)):
@@ -191,12 +197,21 @@ def _suggestion(decision: Decision, terms: Terms, setting: Setting, weights: Seq
     others = _alternatives(decision)
     if not decision.known or sure < ABSTAIN_BELOW:
         return Suggestion(
-            each.name, None, {"op": "none"}, {}, round(min(sure, 0.5), 3), _why_not(decision), True, others, features
+            each.name,
+            None,
+            {"op": "none"},
+            {},
+            round(min(sure, NOT_SAID), 3),
+            _why_not(decision),
+            True,
+            others,
+            features,
         )
-    if decision.repeat:
-        transform = Transform(op=TransformOp.DROP)
-    else:
-        transform = choose_transform(each, decision.target, setting)
+    transform = (
+        Transform(op=TransformOp.DROP)
+        if decision.repeat
+        else choose_transform(each, decision.target, setting)
+    )
     return Suggestion(
         source_field=each.name,
         target=decision.target or None,
@@ -210,15 +225,20 @@ def _suggestion(decision: Decision, terms: Terms, setting: Setting, weights: Seq
 
 
 def _features(decision: Decision) -> Features:
-    others = [points for target, points in decision.evidence.points.items() if target != decision.target]
+    taken = {decision.target, *decision.blocked}
+    others = [points for target, points in decision.evidence.points.items() if target not in taken]
     second = max([NOTHING, *others])
     return Features(decision.points - second, decision.points, decision.target == NO_PLACE, decision.forced)
 
 
 def _alternatives(decision: Decision) -> tuple[tuple[str | None, float], ...]:
-    ranked = [(target, points) for target, points in decision.evidence.ranked() if target != decision.target or not decision.known]
-    chances = [(target or None, round(confidence(Features(points - decision.points, points)), 3)) for target, points in ranked]
-    return tuple(chances[:2])
+    """The two best other targets, each with the chance it would have before the chosen one."""
+    found = []
+    for target, points in decision.evidence.ranked():
+        if target != decision.target or not decision.known:
+            chance = confidence(Features(points - decision.points, points, target == NO_PLACE))
+            found.append((target or None, round(chance, 3)))
+    return tuple(found[:2])
 
 
 def _why(decision: Decision, unit: Unit | None) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 ISO, EPOCH_S, EPOCH_MS, EPOCH_US, EXCEL = "iso", "epoch_s", "epoch_ms", "epoch_us", "excel_serial"
 #: Share of the values that a format must read.
@@ -14,16 +15,49 @@ _ISO = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:?\d\d(:?\d\d([.,]\d{1,9})?)?\s?(Z|UTC|[+-]\d\d(:?\d\d)?)?", re.IGNORECASE
 )
 _OFFSET = re.compile(r"(Z|UTC|GMT|[+-]\d\d:?\d\d)$", re.IGNORECASE)
-_LOOKS_LIKE_TIME = re.compile(r"\d")
-_DAYS = (
-    "%Y-%m-%d %Y/%m/%d %Y.%m.%d %m/%d/%Y %d/%m/%Y %d.%m.%Y %d-%m-%Y %m-%d-%Y %m/%d/%y %d/%m/%y %d.%m.%y %d-%m-%y"
-).split()
-_NAMED_DAYS = (
-    "%b %d, %Y|%B %d, %Y|%d %b %Y|%d %B %Y|%d-%b-%Y|%d-%b-%y|%b %d %Y|%a, %b %d, %Y|%a %b %d %Y|%A, %B %d, %Y"
-    "|%d %b, %Y|%Y-%b-%d|%d/%b/%Y|%b-%d-%Y|%d. %B %Y"
-).split("|")
-_CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S.%f", "%H")
-_LOOSE = ("%Y年%m月%d日", "%Y%m%d%H", "%Y-%m", "%b %Y", "%B %Y", "%m/%Y", "%Y%m%d %H:%M:%S", "%Y%m%d %H:%M")
+_DIGIT = re.compile(r"\d")
+_DAYS = [
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%d.%m.%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+    "%d.%m.%y",
+    "%d-%m-%y",
+]
+_NAMED_DAYS = [
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%b %d %Y",
+    "%a, %b %d, %Y",
+    "%a %b %d %Y",
+    "%A, %B %d, %Y",
+    "%d %b, %Y",
+    "%Y-%b-%d",
+    "%d/%b/%Y",
+    "%b-%d-%Y",
+    "%d. %B %Y",
+]
+_TIME_LIKE = re.compile(
+    r"(?:[A-Za-z]{3,9}\.?,?\s)?(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[-/ .]\s?[A-Za-z]{3,9}[-/ ,.]+\d{2,4}"
+    r"|[A-Za-z]{3,9}[ -]\d{1,2},?[ -]\d{2,4}|\d{4}-[A-Za-z]{3}-\d{1,2}|[A-Za-z]{3,9}\s\d{4}|\d{4}-\d\d|\d{1,2}/\d{4}"
+    r"|\d{4}年\d{1,2}月\d{1,2}日|\d{8}(?=[ T]))(?:(?P<gap>,?[T ]\s?)(?P<clock>\d{1,2}(?::\d\d){0,2}(?P<part>\.\d{1,6})?"
+    r"(?P<half>\s?[AaPp][Mm])?))?"
+)
+_FIELDS = {
+    "%Y": r"\d{4}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%y": r"\d{2}", "%b": "[A-Za-z]{3}", "%B": "[A-Za-z]{3,9}",
+    "%a": "[A-Za-z]{3}", "%A": "[A-Za-z]{6,9}", "%H": r"\d{2}",
+}  # fmt: skip
+_LOOSE = ("%Y年%m月%d日", "%Y-%m", "%b %Y", "%B %Y", "%m/%Y")
 _MONTHS = frozenset({"%Y-%m", "%b %Y", "%B %Y", "%m/%Y"})
 _NUMBERS = {10: EPOCH_S, 13: EPOCH_MS, 16: EPOCH_US}
 _EPOCH_UNIT = {EPOCH_S: 1, EPOCH_MS: 1_000, EPOCH_US: 1_000_000}
@@ -46,7 +80,7 @@ class TimeShape:
 def find_time_shape(values: Sequence[str]) -> TimeShape | None:
     """The format of these texts (distinct, not blank), or None where they are no times."""
     values = [value.strip() for value in values[:MAX_VALUES]]
-    if not values or not all(_LOOKS_LIKE_TIME.search(value) and len(value) < 41 for value in values[:5]):
+    if not values or not all(_DIGIT.search(value) and len(value) < 41 for value in values[:5]):
         return None
     if all(value.isdecimal() and value.isascii() for value in values):
         return _of_numbers(values)
@@ -134,21 +168,31 @@ def _of_texts(values: list[str]) -> TimeShape | None:
 
 
 def _candidates(first: str) -> list[str]:
-    """Patterns that read the first value."""
-    named = any(sign.isalpha() for sign in first)
-    days = [day for day in (*_DAYS, *(_NAMED_DAYS if named else ()), *_LOOSE) if _reads(first, day)]
-    if days or ":" not in first and " " not in first:
-        return days
-    found = []
-    for day in (*_DAYS, *(_NAMED_DAYS if named else ())):
-        for clock in _CLOCKS:
-            for gap in (" ", ", ", "T"):
-                if _reads(first, f"{day}{gap}{clock}"):
-                    found.append(f"{day}{gap}{clock}")
-    return found
+    """Patterns that read the first value: the day's, and the clock's behind it."""
+    shape = _TIME_LIKE.fullmatch(first)
+    if shape is None:
+        return []
+    if shape["clock"] is None:
+        return [day for day in (*_DAYS, *_NAMED_DAYS, *_LOOSE) if _reads(first, day)]
+    hours = "%I" if shape["half"] else "%H"
+    clock = ":".join((hours, "%M", "%S")[: shape["clock"].count(":") + 1])
+    clock += "%.f" if shape["part"] else ""
+    clock += (" %p" if shape["half"][0] == " " else "%p") if shape["half"] else ""
+    day_text = first[: shape.start("gap")]
+    days = [day for day in (*_DAYS, *_NAMED_DAYS, "%Y%m%d") if _reads(day_text, day)]
+    return [f"{day}{shape['gap']}{clock}" for day in days]
+
+
+@lru_cache(maxsize=128)
+def _shape_of(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(%[A-Za-z])", pattern)
+    return re.compile("".join(_FIELDS.get(part, re.escape(part)) for part in parts))
 
 
 def _reads(value: str, pattern: str) -> bool:
+    # Python keeps few compiled patterns; most are told apart by their shape before it has to compile one.
+    if not _shape_of(pattern).fullmatch(value):
+        return False
     try:
         year = datetime.strptime(value, pattern).year
     except ValueError:
@@ -161,7 +205,7 @@ def _read(values: list[str], pattern: str) -> list[datetime]:
     times = []
     for value in values:
         try:
-            times.append(datetime.strptime(value, pattern))
+            times.append(datetime.strptime(value, pattern.replace("%.f", ".%f")))
         except ValueError:
             continue
     return times if len(times) >= ENOUGH * len(values) else []

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 MAX_NAME = 300
 
@@ -13,11 +14,21 @@ _SIGNS = {
     "₹": " inrsign ", "%": " percent ", "#": " number ", "+": " and ", "&": " and ",
 }  # fmt: skip
 # Word endings of Russian nouns and adjectives, longest first: «товара» and «товаров» are the same word.
-_CYRILLIC_END = re.compile(r"(?:иями|ями|ами|ого|ему|ому|ыми|ими|ах|ях|ов|ев|еи|ам|ям|ом|ем|ои|ыи|ии|ая|яя|ое|ее|ые|ие|ых|их|ую|ю|у|ы|и|а|я|о|е|ь|и)$")
+_CYRILLIC_END = re.compile(
+    r"(?:иями|ями|ами|ого|ему|ому|ыми|ими|ах|ях|ов|ев|еи|ам|ям|ом|ем|ои|ыи|ии|ая|яя|ое|ее|ые|ие|ых|их|ую"
+    r"|[юуыиаяоеь])$"
+)
+_QUOTIENT = re.compile(r"\s/\s")
 _WORD = re.compile(r"[^\W_]+")
 # Scripts that are written without spaces; their words are found by the longest entry of the vocabulary.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_SPECIAL_LETTERS = str.maketrans({"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "œ": "oe", "đ": "d"})
+_SCRIPT_EDGE = re.compile(
+    r"(?<=[A-Za-z0-9])(?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
+    r"|(?<=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9])"
+)
+_SPECIAL_LETTERS = str.maketrans(
+    {"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "œ": "oe", "đ": "d"}
+)
 
 
 def fold(text: str) -> str:
@@ -30,28 +41,29 @@ def fold(text: str) -> str:
     return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
+@lru_cache(maxsize=16384)
 def name_key(name: str) -> str:
     """The letters and digits of a name, without case: «Campaign ID» and «campaign_id» are the same."""
     return "".join(sign for sign in fold(name).casefold() if sign.isalnum())
 
 
-def split_name(name: str, whole: Callable[[str], bool] = lambda word: False) -> tuple[str, ...]:
+def split_name(name: str, whole: Callable[[str], bool] | None = None) -> tuple[str, ...]:
     """Words and numbers of a name in order, in lower case: «attributedSales14d» → attributed, sales, 14, d.
 
     `whole` says which words stay as they are although they look like several (ACoS, eCPM).
     """
-    text = fold(name)
+    text = _SCRIPT_EDGE.sub(" ", _QUOTIENT.sub(" per ", fold(name)))
     for sign, word in _SIGNS.items():
         text = text.replace(sign, word)
     words: list[str] = []
     for run in _WORD.findall(text):
         plain = run.casefold()
-        if whole(plain):
+        if whole is not None and whole(plain):
             words.append(plain)
             continue
         if not (run.isupper() or run.islower()):
-            run = _CAMEL.sub(" ", run)
-        words.extend(_DIGIT_EDGE.sub(" ", run).casefold().split())
+            plain = _CAMEL.sub(" ", run)
+        words.extend(_DIGIT_EDGE.sub(" ", plain).casefold().split())
     return tuple(words)
 
 
@@ -66,6 +78,8 @@ def singular(word: str) -> str:
         return _CYRILLIC_END.sub("", word)
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
+    if len(word) > 5 and word.endswith(("ches", "shes", "sses", "xes")):
+        return word[:-2]
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word

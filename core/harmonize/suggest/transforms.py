@@ -47,18 +47,25 @@ def choose_transform(each: Evidence, target: str, setting: Setting) -> Transform
 def _documented(each: Evidence, transform: Transform, setting: Setting) -> Transform | None:
     """A confirmed or documented operation where it fits these values, else None."""
     if transform.op is TransformOp.DROP:
-        return transform
+        # A person's «leave it out» holds; a documented repeat is no repeat where the file has it alone.
+        return transform if each.rule_from == "memory" else None
     if transform.op is TransformOp.DEDUP:
         return Transform(op=TransformOp.DEDUP, on=each.name)
-    if transform.op is TransformOp.DIVIDE and not each.column.whole and each.column.kind is not ValueKind.EMPTY:
+    if (
+        transform.op is TransformOp.DIVIDE
+        and not each.column.whole
+        and each.column.kind is not ValueKind.EMPTY
+    ):
         return None
     if transform.op in _KEPT:
         return transform
     if transform.op is TransformOp.ENUM_MAP and transform.map:
         known = {value: transform.map.get(value) for value in each.column.values[:MAX_WORDS]}
-        missing = word_map(each.rule.target or "", [v for v, word in known.items() if word is None]) if (
-            each.rule and each.rule.target in closed_targets()
-        ) else {}
+        missing = (
+            word_map(each.rule.target or "", [v for v, word in known.items() if word is None])
+            if (each.rule and each.rule.target in closed_targets())
+            else {}
+        )
         return Transform(op=TransformOp.ENUM_MAP, map={**transform.map, **known, **missing})
     if transform.op is TransformOp.TO_UTC:
         if each.column.time is None:
@@ -106,7 +113,10 @@ def _words(column: ColumnProfile, target: str) -> Transform:
 
 def _text(column: ColumnProfile, target: str) -> Transform:
     if target == "currency" and column.values and not all(map(is_currency, column.values)):
-        raised = {value: value.upper() if is_currency(value.upper()) else None for value in column.values[:MAX_WORDS]}
+        raised = {
+            value: value.upper() if is_currency(value.upper()) else None
+            for value in column.values[:MAX_WORDS]
+        }
         return Transform(op=TransformOp.ENUM_MAP, map=raised)
     digits = sum(value.isdecimal() and len(value) > 4 for value in column.values)
     if target in ("keyword", "search_term") and 0.15 * len(column.values) <= digits < len(column.values):

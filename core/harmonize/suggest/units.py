@@ -34,7 +34,9 @@ class Unit:
     because: str
 
 
-def find_units(columns: Sequence[Evidence], targets: Mapping[str, str], currency: str | None) -> dict[str, Unit]:
+def find_units(
+    columns: Sequence[Evidence], targets: Mapping[str, str], currency: str | None
+) -> dict[str, Unit]:
     """The unit of every amount whose name or values say that it is not the currency itself.
 
     `targets`: column → decided target.
@@ -81,10 +83,11 @@ def _measured(
         if target.startswith("cost") and other in by_target:
             price = _middle_ratio(each, by_target[other])
             if price is not None:
-                return _likeliest(price * factor, usual * scale, f"cost for each of «{by_target[other].name}»")
-    if target in ("bid",) and np.isfinite(each.column.high):
-        if _round_micros(each.column.numbers) and each.column.high > 20_000 * scale:
-            return Unit(1e6, "its values are plausible only in micros")
+                return _likeliest(
+                    price * factor, usual * scale, f"cost for each of «{by_target[other].name}»"
+                )
+    if target == "bid" and _round_micros(each.column.numbers) and each.column.high > 20_000 * scale:
+        return Unit(1e6, "its values are plausible only in micros")
     if target.endswith("_sales") and "cost" in by_target:
         spent = by_target["cost"]
         gain = _middle_ratio(each, spent)

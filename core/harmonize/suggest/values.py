@@ -11,8 +11,60 @@ _ZONE = re.compile(r"(?:[A-Z][A-Za-z]+/[A-Za-z_]+(?:/[A-Za-z_]+)?|UTC|GMT)")
 _SIZE = re.compile(r"\d{1,4}\s?[x×X*]\s?\d{1,4}(?:\s?px)?")
 _ASIN = re.compile(r"B0[0-9A-Z]{8}")
 _CURRENCIES = frozenset(
-    "USD EUR GBP JPY CAD AUD CHF SEK NOK DKK PLN CZK HUF RON BGN TRY RUB UAH INR CNY HKD TWD KRW SGD MYR THB IDR VND"
-    " PHP AED SAR ILS EGP ZAR NGN KES BRL MXN ARS CLP COP PEN UYU NZD KZT GHS MAD QAR KWD PKR BDT LKR".split()
+    [
+        "USD",
+        "EUR",
+        "GBP",
+        "JPY",
+        "CAD",
+        "AUD",
+        "CHF",
+        "SEK",
+        "NOK",
+        "DKK",
+        "PLN",
+        "CZK",
+        "HUF",
+        "RON",
+        "BGN",
+        "TRY",
+        "RUB",
+        "UAH",
+        "INR",
+        "CNY",
+        "HKD",
+        "TWD",
+        "KRW",
+        "SGD",
+        "MYR",
+        "THB",
+        "IDR",
+        "VND",
+        "PHP",
+        "AED",
+        "SAR",
+        "ILS",
+        "EGP",
+        "ZAR",
+        "NGN",
+        "KES",
+        "BRL",
+        "MXN",
+        "ARS",
+        "CLP",
+        "COP",
+        "PEN",
+        "UYU",
+        "NZD",
+        "KZT",
+        "GHS",
+        "MAD",
+        "QAR",
+        "KWD",
+        "PKR",
+        "BDT",
+        "LKR",
+    ]
 )
 _NEVER, _AGAINST, _DOUBT = -6.0, -3.0, -1.0
 _TEXTUAL = frozenset({ValueKind.TEXT, ValueKind.WORD, ValueKind.CODE, ValueKind.URL, ValueKind.UUID})
@@ -117,7 +169,12 @@ def _number(column: ColumnProfile, fact: FactColumn) -> float:
             fractional = fact.group is FactGroup.OUTCOME
             return -0.6 if fractional else -2.2
         return 0.3
-    if fact.group in (FactGroup.MONEY, FactGroup.OUTCOME) or fact.name in ("bid", "budget", "price", "promo_price"):
+    if fact.group in (FactGroup.MONEY, FactGroup.OUTCOME) or fact.name in (
+        "bid",
+        "budget",
+        "price",
+        "promo_price",
+    ):
         if column.kind is ValueKind.MONEY:
             return 1.5
         return 0.5 if column.decimals in (2, 3, 4, 5, 6) else -0.2
@@ -172,7 +229,7 @@ def _text(column: ColumnProfile, target: str) -> float:
     if column.kind is ValueKind.TIME:
         return -3.0
     if column.kind is ValueKind.WHOLE:
-        return -3.0 if target.endswith("_name") or target in ("page_type", "brand") else -1.6
+        return -5.0 if target.endswith("_name") or target in ("page_type", "brand") else -1.6
     if column.kind is ValueKind.UUID:
         return -3.0
     if column.kind is ValueKind.BOOLEAN:
