@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import ConflictError
+from core.errors import ConflictError, UnavailableError
 from core.jobs import service
 from core.jobs.folder import JobFolder
 from core.jobs.records import Job, JobError, JobState
@@ -182,8 +182,9 @@ class JobRunner:
                 break
             try:
                 current = self._look(job, beat_now=now - beat >= self.pace.heartbeat_s)
-            except DBAPIError as error:
-                _log.warning("job.database_unreachable", job=job.id, error=str(error.orig))
+            except (DBAPIError, UnavailableError) as error:
+                reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+                _log.warning("job.database_unreachable", job=job.id, error=reason)
                 continue
             except ConflictError:
                 break

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import InvalidInputError, UnavailableError
@@ -15,6 +15,8 @@ from core.errors import InvalidInputError, UnavailableError
 # Before it SQLite could corrupt a write-ahead log that several connections write and checkpoint at once.
 SAFE_WAL_VERSION = (3, 51, 3)
 BUSY_TIMEOUT_MS = 15_000
+POSTGRESQL_DISK_FULL = "53100"
+MARIADB_DISK_FULL = (1021, 1114)  # the disk is full; the table is full
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 
 
@@ -28,8 +30,8 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session that commits at the end and rolls back on any error."""
-        with self._sessions.begin() as session:
+        """A session that commits at the end and rolls back on any error. Raises UnavailableError on a full disk."""
+        with _full_disk_explained(), self._sessions.begin() as session:
             yield session
 
     @contextmanager
@@ -41,6 +43,38 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+@contextmanager
+def _full_disk_explained() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        if not _is_full_disk(error):
+            raise
+        raise UnavailableError(
+            "The disk is full.",
+            "The database has no room to write. Nothing of this change was kept, everything before it was.",
+            "Free some disk space where the database is, then try again.",
+        ) from error
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether a full disk began it. SQLite gives the whole transaction up by itself, and what fails next is only
+    that a savepoint or a transaction is gone; so the first error of the chain counts."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        number = link.args[0] if link.args else None
+        if (
+            getattr(link, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            or getattr(link, "sqlstate", None) == POSTGRESQL_DISK_FULL
+            or (number in MARIADB_DISK_FULL and type(link).__module__.startswith("pymysql"))
+        ):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def open_engine(url: str, *, create_folder: bool = True) -> Engine:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.exc import OperationalError
 
+from core.errors import UnavailableError
 from core.jobs import service as jobs
 from core.jobs.records import Job, JobPoint
 from core.storage.database import Database
@@ -108,7 +109,7 @@ class Progress:
                         point=point,
                         now=self._clock(),
                     )
-        except OperationalError:
+        except (OperationalError, UnavailableError):
             return True
         self._points = []
         self._cancelled = not wanted

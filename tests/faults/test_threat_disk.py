@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from starlette.testclient import TestClient
 
 from app.bootstrap import Console, build_console
 from core.compose.records import CompositionSpec
@@ -273,10 +275,12 @@ def test_row_33_a_database_without_room_keeps_what_it_has_and_goes_on_when_there
             compositions.save_federation(console, principal, f"f{number}", words, CompositionSpec())
             saved += 1
 
-    with pytest.raises(OperationalError) as refused:
+    with pytest.raises(UnavailableError) as refused:
         save_many()
-    # SQLite gives the whole transaction up by itself, so the first reason stands behind the last one.
-    assert "full" in f"{refused.value} {refused.value.__context__}"
+    # SQLite gives the whole transaction up by itself, and then complains about a savepoint: nobody reads that.
+    assert refused.value.what == "The disk is full."
+    assert "Free some disk space" in refused.value.next_step
+    assert "savepoint" not in str(refused.value)
     assert len(compositions.list_federations(console, principal)) == saved
     ballast.unlink()
     compositions.save_federation(console, principal, "last", words, CompositionSpec())
@@ -284,6 +288,56 @@ def test_row_33_a_database_without_room_keeps_what_it_has_and_goes_on_when_there
     connection = sqlite3.connect(console.settings.home / "rmn.sqlite")
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_row_33_the_api_says_that_the_disk_is_full(cramped: tuple[Console, Principal]) -> None:
+    from app.api.application import build_api
+
+    console, principal = cramped
+    with console.database.transaction() as s:
+        key = tenants.create_api_key(
+            s, principal.tenant_id, name="k", role=Role.ADMIN, created_by="t", now=datetime.now(UTC)
+        ).secret
+    body = {"name": "f", "description": "long description " * 50, "spec": {}}
+    answers = []
+    with TestClient(build_api(console), raise_server_exceptions=False) as client:
+        client.get("/adapters", headers={"x-api-key": key})  # the use of the key is noted once a minute
+        fill(console.settings.home)
+        for number in range(200):
+            body["name"] = f"f{number}"
+            answer = client.post("/composition/federations", json=body, headers={"x-api-key": key})
+            answers.append(answer)
+            if answer.status_code >= 400:
+                break
+        seen = client.get("/composition/federations", headers={"x-api-key": key})
+    error = answers[-1].json()["error"]
+    assert (answers[-1].status_code, error["code"], error["what"]) == (
+        503,
+        "unavailable",
+        "The disk is full.",
+    )
+    assert "Free some disk space" in error["next_step"]
+    assert seen.status_code == 200
+    assert len(seen.json()["items"]) == len(answers) - 1
+
+
+def test_row_33_only_a_full_disk_is_called_one(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    with pytest.raises(OperationalError, match="no such table"), database.transaction() as s:
+        s.execute(text("SELECT * FROM nowhere"))
+    with database.transaction() as s:
+        s.execute(text("PRAGMA max_page_count = 2"))
+        s.execute(text("CREATE TABLE notes (words TEXT)"))
+
+    def write_more_than_there_is_room_for() -> None:
+        with database.transaction() as s:
+            s.execute(text("PRAGMA max_page_count = 2"))
+            with s.begin_nested():
+                s.execute(text("INSERT INTO notes VALUES (:words)"), {"words": "x" * 100_000})
+
+    with pytest.raises(UnavailableError, match="The disk is full"):
+        write_more_than_there_is_room_for()
+    database.close()
 
 
 CHILD = """
