@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from core.errors import RefusedFileError
 from core.harmonize.source_header import column_names
 from core.harmonize.source_parts import check_rows
 from core.harmonize.source_records import LINE, LINE_TYPE, SourceKind, SourceLimits, Table, refused
@@ -20,16 +21,17 @@ def sound_data(name: str) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.ComputeError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else "unreadable"
-        raise refused(name, f"Its data is damaged ({reason}).", "Copy or export it again.") from None
+        raise _damaged(name, error) from None
 
 
 def open_parquet(path: Path, name: str, limits: SourceLimits) -> Table:
     """The table of a Parquet file, still lazy. Raises RefusedFileError for damaged or too large ones."""
-    with sound_data(name):
+    try:
         scanned = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         schema = scanned.collect_schema()
         rows = int(scanned.select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise _damaged(name, error) from None
     check_rows(rows, name, limits)
     leaves = [leaf for column, dtype in schema.items() for leaf in _leaves(column, pl.col(column), dtype)]
     if len(leaves) > limits.columns:
@@ -78,8 +80,14 @@ def _is_text(scanned: pl.LazyFrame, value: pl.Expr, name: str) -> bool:
     length = value.cast(pl.String).str.len_bytes().sum().alias("bytes")
     try:
         scanned.select(length).collect(engine="streaming")
-    except pl.exceptions.ComputeError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         if "utf8" in str(error).lower():
             return False
-        raise refused(name, "Its data is damaged.", "Copy or export it again.") from None
+        raise _damaged(name, error) from None
     return True
+
+
+def _damaged(name: str, error: BaseException) -> RefusedFileError:
+    known = isinstance(error, pl.exceptions.PolarsError) and str(error)
+    reason = str(error).splitlines()[0][:200] if known else "unreadable"
+    return refused(name, f"Its data is damaged ({reason}).", "Copy or export it again.")

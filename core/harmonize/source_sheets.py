@@ -14,8 +14,12 @@ from core.harmonize.source_parts import Parts, check_rows
 from core.harmonize.source_records import LINE, LINE_TYPE, SourceKind, SourceLimits, Table, refused
 from core.storage.files import CHUNK_BYTES
 
-_MEMBERS, _UNPACKED, _MOST_CELLS, _SPARSE, _HEAD = 5000, 2 << 30, 50_000_000, 200, 200
-_CELL = re.compile(rb'[ \t\r\n]r\s*=\s*["\']([A-Z]{1,3})([0-9]{1,7})["\']')
+_MEMBERS, _UNPACKED, _HEAD = 5000, 2 << 30, 200
+_MOST_ROWS, _MOST_COLUMNS = 1 << 20, 1 << 14
+#: Cells of the rectangle that a sheet spans: any number up to the first, never more than the second, and in
+#: between at most so many for each cell in use. The reader allocates all of them.
+_FEW_CELLS, _MOST_CELLS, _SPARSE = 1_000_000, 24_000_000, 200
+_CELL = re.compile(rb'[ \t\r\n]r\s*=\s*["\']([A-Za-z]*)([0-9]+)')
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _DAY, _MOMENT = r"^\d{4}-\d\d-\d\d 00:00:00$", r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?$"
 _TIME = r"^1899-12-3[01] \d\d:\d\d:\d\d(\.\d+)?$"
@@ -116,32 +120,34 @@ def _check_archive(path: Path, name: str, limits: SourceLimits) -> None:
                 if member.flag_bits & 1:
                     raise refused(name, "It is locked with a password.", "Save it without one.")
                 with archive.open(member) as file:
-                    left -= _measure(file, member, name, left)
+                    left -= _measure(file, name, left)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError):
         raise refused(name, "Its zip data is damaged or cut off.", "Copy or save it again.") from None
 
 
-def _measure(file: IO[bytes], member: zipfile.ZipInfo, name: str, left: int) -> int:
-    """Unpacked bytes of one member. A sheet's cells must not lie so far apart that reading fills the memory."""
-    sheet = member.filename.startswith("xl/worksheets/")
-    markup = member.filename.endswith((".xml", ".rels", ".vml"))
-    size, cells, rows, tail = 0, 0, 0, b""
+def _measure(file: IO[bytes], name: str, left: int) -> int:
+    """Unpacked bytes of one member. Cells must not lie so far apart that a table of them fills the memory."""
+    size, cells, rows, tail, markup = 0, 0, 0, b"", False
     letters: set[bytes] = set()
     while chunk := file.read(CHUNK_BYTES):
+        markup = markup if size else chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"\xff", b"\xfe")
         size += len(chunk)
         if size > left:
             raise refused(name, f"It holds more than {(left + size) >> 20:,} MB unpacked.", "Split it up.")
+        if not markup:
+            continue
         text = tail + chunk
-        if markup and _DECLARATION.search(text):
-            raise refused(name, "Its XML declares entities, which no sheet needs.", "Save it again.")
-        if sheet:
-            found = _CELL.findall(text)
-            cells += len(found)
-            letters.update(column for column, _ in found)
-            rows = max(rows, max((int(row) for row in {row for _, row in found}), default=0))
-        tail = text[-40:] if markup else b""
-    width = max((_place(column) for column in letters), default=0)
-    if rows * width > max(_MOST_CELLS // 50, min(_MOST_CELLS, cells * _SPARSE)):
+        if b"\0" in text or _DECLARATION.search(text):
+            raise refused(name, "Its XML is in a form that no sheet needs.", "Open and save it again.")
+        found = _CELL.findall(text)
+        cells += len(found)
+        letters.update(column for column, _ in found)
+        rows = max((rows, *(int(row[:9]) for row in {row for _, row in found})))
+        tail = text[-64:]
+    width = max((_place(column[:9]) for column in letters), default=0)
+    if rows > _MOST_ROWS or width > _MOST_COLUMNS:
+        raise refused(name, "It names a cell that no sheet has.", "Open and save it again.")
+    if rows * width > max(_FEW_CELLS, min(_MOST_CELLS, cells * _SPARSE)):
         why = f"A sheet spans {rows:,} rows and {width:,} columns but has only {cells:,} cells in use."
         raise refused(name, why, "Delete what lies far away from the table, or save the table as CSV.")
     return size
@@ -149,7 +155,7 @@ def _measure(file: IO[bytes], member: zipfile.ZipInfo, name: str, left: int) -> 
 
 def _place(letters: bytes) -> int:
     place = 0
-    for letter in letters:
+    for letter in letters.upper():
         place = place * 26 + letter - 64
     return place
 

@@ -106,7 +106,7 @@ def _probe(path: Path, layout: Layout, name: str, limits: SourceLimits) -> _Prob
     rows, quoted, blank_end = 0, False, False
     delimiter, columns = layout.delimiter.encode(), len(layout.columns)
     for block, whole in line_blocks(path, layout.newline, layout.data_byte, _PROBE_BYTES, limits):
-        if not whole:
+        if not whole or (not rows and block.startswith(codecs.BOM_UTF8)):  # a scan would take that away
             return None
         last = block.rstrip(b"\r\n")
         if blank_end or len(block) - len(last) > 2 or block.endswith(layout.newline * 2):
@@ -221,6 +221,8 @@ class _Careful:
         frames = []
         if text := b"".join(self.texts):
             numbers = pl.Series(LINE, np.concatenate(self.places), LINE_TYPE)
+            if text.startswith(codecs.BOM_UTF8):  # of a value: the reader takes one away
+                text = codecs.BOM_UTF8 + text
             frames.append(_scan(text, self.layout, quoted=b'"' in text).collect().with_columns(numbers))
         if self.cells:
             by_column = list(zip(*self.cells, strict=True))
