@@ -1,0 +1,280 @@
+"""Whether every amount that came in went out: input and output of each measure, added exactly and by separate ways.
+
+input = output + duplicates + rejected, in units of the source. The input is read from the raw text with decimals; the
+output is the written numbers. Where sums in one pass do not agree to the last digit, all values of that column are read
+again one by one in Python, so that what is reported is neither a rounding of the first pass nor hidden by one.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import polars as pl
+
+from core.harmonize import numbers
+from core.harmonize.findings import Finding
+from core.harmonize.plan import Plan, Slot
+from core.harmonize.report import MeasureTotals
+from core.harmonize.source_records import LINE
+from core.harmonize.stages import Stages, raw_of
+from core.rmis.facts import FactType
+from core.rmis.vocabularies import TransformOp
+
+_MILLIONTH = Decimal("0.000001")
+_NUMERIC_OPS = frozenset({TransformOp.DIVIDE, TransformOp.MULTIPLY})
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Exact sum of one column, the number of values in it, and of those that were no numbers."""
+
+    total: Decimal = Decimal(0)
+    values: int = 0
+    unread: int = 0
+
+
+def measures(plan: Plan) -> list[Slot]:
+    """Slots whose amounts must be kept."""
+    return [slot for slot in plan.slots if slot.measure]
+
+
+def factor_of(slot: Slot) -> Fraction | None:
+    """What an amount is multiplied by; None where another column says it."""
+    transform = slot.cell.rule.transform
+    if transform.op not in _NUMERIC_OPS:
+        return Fraction(1)
+    if transform.by is None:
+        return None
+    factor = numbers.fraction_of(transform.by)
+    return 1 / factor if transform.op is TransformOp.DIVIDE else factor
+
+
+def output_sums(plan: Plan) -> list[pl.Expr]:
+    """Aggregates over the wide table: for each measure the number of values and their sum in the smallest unit."""
+    found: list[pl.Expr] = []
+    for slot in measures(plan):
+        value = pl.col(slot.name)
+        found.append(value.count().alias(f"{slot.name}.values"))
+        found.append(_units(value, slot).alias(f"{slot.name}.units"))
+    return found
+
+
+def _units(value: pl.Expr, slot: Slot) -> pl.Expr:
+    units = value if _is_whole(slot) else (value * 10.0 ** places_of(slot)).round()
+    return units.cast(pl.Int128, strict=False).sum()
+
+
+def input_sums(plan: Plan, slots: list[Slot], *, whole_table: bool) -> list[pl.Expr]:
+    """Aggregates over raw columns: number of values, how many are read at once, and their sum.
+
+    `whole_table`: over the source as it is, where a value stands once; else over the wide table.
+    """
+    found: list[pl.Expr] = []
+    for slot in slots:
+        raw = raw_of(slot, plan) if not whole_table else slot.cell.raw
+        quick = quick_read(slot, raw)
+        found.append(raw.count().alias(f"{slot.name}.given"))
+        found.append(quick.count().alias(f"{slot.name}.read"))
+        found.append(quick.sum().alias(f"{slot.name}.input"))
+    return found
+
+
+def quick_read(slot: Slot, raw: pl.Expr) -> pl.Expr:
+    """Decimals of most raw values, by another way than the transform takes."""
+    if slot.dtype != pl.String:
+        return pl.when(raw.is_not_null()).then(pl.col(slot.field)).cast(numbers.MONEY, strict=False)
+    transform = slot.cell.rule.transform
+    if transform.op is TransformOp.PARSE_NUMBER:
+        return numbers.quick_decimal(raw, numbers.decimal_comma(transform.strip))
+    return numbers.plain_decimal(raw)
+
+
+def places_of(slot: Slot) -> int:
+    """Decimal places in which the output is summed at first: six, or as many as the unit of the source has."""
+    factor = factor_of(slot)
+    return max(6, len(str(factor.denominator)) - 1) if factor is not None else 6
+
+
+def read_once(slots: list[Slot], plan: Plan) -> list[Slot]:
+    """Slots whose raw values are summed over the source as it is: one source row may become several or none."""
+    return [] if plan.plain_rows else [slot for slot in slots if not slot.item]
+
+
+def account(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[MeasureTotals]:
+    """Totals of every measure from the aggregates of the first pass; what they leave open is read again."""
+    return [_account_of(slot, plan, stages, sums) for slot in measures(plan)]
+
+
+def _account_of(slot: Slot, plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> MeasureTotals:
+    over_base = slot in read_once([slot], plan)
+    raw, table = (slot.cell.raw, stages.base) if over_base else (raw_of(slot, plan), stages.wide)
+    given, read = int(sums[f"{slot.name}.given"]), int(sums[f"{slot.name}.read"])
+    total = Sums(Decimal(sums[f"{slot.name}.input"] or 0), given)
+    if read < given:
+        rest = exact_sum(table.filter(quick_read(slot, raw).is_null()), raw, slot)
+        total = Sums(total.total + rest.total, given, rest.unread)
+    output = Decimal(int(sums[f"{slot.name}.units"] or 0)) / (1 if _is_whole(slot) else 10 ** places_of(slot))
+    repeated = _sum_of_repeated(slot, stages, raw) if over_base and len(stages.repeated) else Sums()
+    values = int(sums[f"{slot.name}.values"])
+    rejected = Sums()
+    if values < given - repeated.values:
+        wide_raw = raw_of(slot, plan)
+        rejected = exact_sum(stages.wide.filter(pl.col(slot.name).is_null()), wide_raw, slot)
+    factor = factor_of(slot)
+    if factor is None:
+        return _by_column(slot, plan, stages, total, output, rejected, values)
+    due = _times(total.total - repeated.total - rejected.total, factor)
+    if output != due:
+        total = exact_sum(table, raw, slot)
+        output = exact_output(stages.wide, slot)
+        repeated = _sum_of_repeated(slot, stages, raw) if repeated.values else repeated
+        due = _times(total.total - repeated.total - rejected.total, factor)
+    return _told(
+        slot, total, output, _beyond_floats(output - due, values), values, repeated, rejected, exact=True
+    )
+
+
+def findings_of(totals: Iterable[MeasureTotals]) -> list[Finding]:
+    """An error for each amount that did not arrive."""
+    return [
+        Finding(
+            "conservation.difference",
+            "error",
+            f"«{each.source_field}» makes {each.output_total} in {each.target}, which is off by {each.difference}.",
+            (each.source_field,),
+            each.rows,
+            (),
+            "Do not use these rows. Check the rule of this column.",
+        )
+        for each in totals
+        if float(each.difference)
+    ]
+
+
+def check_rows(rows: pl.LazyFrame, plan: Plan, sums: Mapping[str, Any]) -> list[Finding]:
+    """Whether the rows that were written hold the amounts that were computed: they are read and added once more."""
+    slots = [slot for slot in measures(plan) if slot.apart is None]
+    places = {slot.target: max(places_of(s) for s in slots if s.target == slot.target) for slot in slots}
+    even = {target for target in places if len({places_of(s) for s in slots if s.target == target}) == 1}
+    if not even:
+        return []
+    wanted = {slot.target: _units(pl.col(slot.target), slot) for slot in slots if slot.target in even}
+    found = rows.select(**wanted).collect(engine="streaming").row(0, named=True)
+    off = []
+    for target, units in found.items():
+        computed = sum(int(sums[f"{slot.name}.units"] or 0) for slot in slots if slot.target == target)
+        allowed = int(sums["rows_in"]) if plan.sum_over else 0
+        if abs(int(units or 0) - computed) > allowed:
+            said = f"The rows that were written do not hold the amounts of {target} that were computed."
+            off.append(Finding("conservation.written", "error", said, (target,), 0, (), "Run it again."))
+    return off
+
+
+def exact_sum(table: pl.LazyFrame, raw: pl.Expr, slot: Slot) -> Sums:
+    """Every raw value as a decimal, one by one."""
+    transform = slot.cell.rule.transform
+    comma = transform.op is TransformOp.PARSE_NUMBER and numbers.decimal_comma(transform.strip)
+    total, values, unread = Decimal(0), 0, 0
+    for batch in _batches(table.select(raw.alias("raw"))):
+        for text, times in batch["raw"].drop_nulls().value_counts().iter_rows():
+            number = numbers.exact_decimal(text, comma)
+            values += times
+            if number is None:
+                unread += times
+            else:
+                total = numbers.EXACT.add(total, numbers.EXACT.multiply(number, Decimal(times)))
+    return Sums(total, values, unread)
+
+
+def exact_output(table: pl.LazyFrame, slot: Slot) -> Decimal:
+    """Every value as the decimal that it is written as, one by one."""
+    total = Decimal(0)
+    for batch in _batches(table.select(pl.col(slot.name).alias("value"))):
+        for value in batch["value"].drop_nulls():
+            total = numbers.EXACT.add(total, Decimal(repr(value)))
+    return total
+
+
+def _batches(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    yield from table.collect_batches(maintain_order=False, engine="streaming")
+
+
+def _sum_of_repeated(slot: Slot, stages: Stages, raw: pl.Expr) -> Sums:
+    return exact_sum(stages.base.filter(pl.col(LINE).is_in(stages.repeated.implode())), raw, slot)
+
+
+def _by_column(
+    slot: Slot, plan: Plan, stages: Stages, total: Sums, output: Decimal, rejected: Sums, values: int
+) -> MeasureTotals:
+    """A factor that stands in every row: row by row with decimals, to the millionth."""
+    transform = slot.cell.rule.transform
+    due = Decimal(0)
+    pair = stages.wide.filter(pl.col(slot.name).is_not_null()).select(
+        raw_of(slot, plan).alias("raw"), pl.col(transform.by_field or "").cast(pl.String).alias("by")
+    )
+    for batch in _batches(pair):
+        for text, by_text in batch.iter_rows():
+            number, by = numbers.exact_decimal(text or ""), numbers.exact_decimal(by_text or "")
+            if number is None or not by:
+                continue
+            divided = transform.op is TransformOp.DIVIDE
+            due += numbers.EXACT.divide(number, by) if divided else numbers.EXACT.multiply(number, by)
+    output = exact_output(stages.wide, slot)
+    difference = (output - due).quantize(_MILLIONTH, context=numbers.EXACT)
+    return _told(slot, total, output, difference, values, Sums(), rejected, exact=False)
+
+
+def _times(total: Decimal, factor: Fraction) -> Decimal:
+    up = numbers.EXACT.multiply(total, Decimal(factor.numerator))
+    return numbers.EXACT.divide(up, Decimal(factor.denominator))
+
+
+def _beyond_floats(difference: Decimal, values: int) -> Decimal:
+    """Nothing, where the difference is less than what the last of 17 digits of each value can hold.
+
+    A value such as 0.5600000023841858 / 3 has no end as a decimal; amounts of up to 15 digits are exact.
+    """
+    return Decimal(0) if abs(difference) <= Decimal("1e-9") * max(values, 1) / 1000 else difference
+
+
+def _is_whole(slot: Slot) -> bool:
+    return slot.cell.column.dtype is FactType.INTEGER
+
+
+def _told(
+    slot: Slot,
+    total: Sums,
+    output: Decimal,
+    difference: Decimal,
+    values: int,
+    repeated: Sums,
+    rejected: Sums,
+    *,
+    exact: bool,
+) -> MeasureTotals:
+    whole = _is_whole(slot)
+    return MeasureTotals(
+        target=slot.target,
+        qualifiers=dict(slot.cell.rule.qualifiers),
+        source_field=slot.cell.rule.source_field,
+        input_total=plain(total.total, whole=whole),
+        output_total=plain(output, whole=whole),
+        difference=plain(difference, whole=whole),
+        rows=values,
+        exact=exact,
+        duplicates_total=plain(repeated.total, whole=whole),
+        rejected_total=plain(rejected.total, whole=whole),
+        rejected_rows=rejected.values,
+        apart=slot.apart is not None,
+    )
+
+
+def plain(number: Decimal, *, whole: bool = False) -> str:
+    """Without exponent, and with two decimal places at least unless it counts things."""
+    text = f"{number.normalize(numbers.EXACT):f}" if number else "0"
+    if whole or (text.startswith("-0") and not number):
+        return text
+    head, _, tail = text.partition(".")
+    return f"{head}.{tail:0<2}"

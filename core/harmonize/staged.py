@@ -1,0 +1,41 @@
+"""Expressions that need columns of their own first: what is used twice is computed once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+#: Columns to be added one set after the other, before an expression that names them.
+Steps = tuple[dict[str, pl.Expr], ...]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An expression and the steps before it."""
+
+    value: pl.Expr
+    steps: Steps = ()
+
+    def then(self, value: pl.Expr) -> "Staged":
+        """Another expression after the same steps."""
+        return Staged(value, self.steps)
+
+    def kept(self, name: str) -> "Staged":
+        """The same with its value in a column, so that it can be named more than once."""
+        return Staged(pl.col(name), (*self.steps, {name: self.value}))
+
+    def finite(self) -> "Staged":
+        """The same without infinity and NaN, which are no amounts."""
+        return self.then(pl.when(self.value.is_finite()).then(self.value))
+
+
+def with_steps(frame: pl.LazyFrame, several: Iterable[Steps]) -> pl.LazyFrame:
+    """The frame with the columns of all steps; first steps of all are taken together, then second ones."""
+    found = list(several)
+    for depth in range(max((len(steps) for steps in found), default=0)):
+        together: dict[str, pl.Expr] = {}
+        for steps in found:
+            if depth < len(steps):
+                together.update(steps[depth])
+        frame = frame.with_columns(**together)
+    return frame
