@@ -89,7 +89,10 @@ def _told(name: str, seen: Examination) -> str:
         f"{name}: {seen.score:g} of 100, {seen.band}. {what.file_format}, {what.rows:,} rows"
         f" ({', '.join(f'{split} {rows:,}' for split, rows in what.splits.items())}).\n{what.layout_reason}\n"
     )
-    lost = "".join(f"\n  -{each.points:g}  {each.rule} ({each.rows:,} rows)" for each in seen.lost)
+    lost = "".join(
+        f"\n  -{each.points:g}  {each.rule} ({each.rows:,} row{'' if each.rows == 1 else 's'})"
+        for each in seen.lost
+    )
     return head + _problems(seen.problems, "Nothing was found.") + (f"\nPoints lost:{lost}" if lost else "")
 
 

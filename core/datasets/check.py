@@ -104,9 +104,10 @@ def check_table(
     hits = [each for each in found if each is not None]
     faulty = [each.places for each in hits if each.severity == ERROR]
     flawed = [each.places for each in hits if not each.of_set and score.WEIGHTS[each.rule]]
-    hits += check_prompts.enough_rows(
+    too_few = check_prompts.enough_rows(
         table, np.concatenate([NOWHERE, *faulty]), np.concatenate([NOWHERE, *flawed])
     )
+    hits = [*too_few, *hits]
     return sorted(hits, key=lambda each: each.severity != ERROR)
 
 

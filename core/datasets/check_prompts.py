@@ -21,15 +21,15 @@ def enough_rows(table: Table, faulty: Places = NOWHERE, flawed: Places = NOWHERE
     `faulty` rows have an error, `flawed` ones an error or a warning.
     """
     training, test = (_without(table, split, flawed) for split in (Split.TRAIN, Split.TEST))
+    sound = " sound" if len(flawed) else ""
     if training < FEW_TRAINING_ROWS:
         blocks = _without(table, Split.TRAIN, faulty) < LEAST_TRAINING_ROWS
         needed = f"at least {LEAST_TRAINING_ROWS} are needed" if blocks else "that is little to learn from"
-        sound = " sound" if len(flawed) else ""
         message = f"The set has {training}{sound} training rows; {needed}. Add rows, best 200 or more."
         yield hit_of_set("few_training_rows", ERROR if blocks else WARNING, message, counted=training)
     if test < FEW_TEST_ROWS:
         measured = "only be measured roughly" if test else "not be measured"
-        message = f"The set has {test} test rows: the gain can {measured}. Add some, best 100 or more."
+        message = f"The set has {test}{sound} test rows: the gain can {measured}. Add some, best 100 or more."
         yield hit_of_set("few_test_rows", WARNING, message, counted=test, fix=Fix.RELABEL_SPLIT)
 
 

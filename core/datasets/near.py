@@ -23,8 +23,15 @@ from core.datasets.table import Table
 
 BANDS, ROWS_PER_BAND = 12, 2
 NEIGHBOURS = 3
+COMMON, LEAST_COMMON = (
+    0.25,
+    8,
+)  # share of the rows, and rows at least, that make a feature part of the template
 LEAST_SHARED = 0.3  # of the hash functions, before two rows are compared in full
 SIMILAR_ANSWER = 0.9
+
+
+Pairs = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,28 +90,32 @@ def _similar_questions(forms: pl.DataFrame, question: pl.Series) -> tuple[Places
     if candidates.height < 2:
         return NOWHERE, NOWHERE
     features = features_of(candidates["tokens"])
-    left, right = _candidates(features.ones, candidates["numbers"].to_numpy())
     places = candidates["place"].to_numpy()
-    near = near_pairs(
-        features, left, right, candidates["asked"], _rare_answer(forms, places[left], places[right])
-    )
+    numbers, answers = candidates["numbers"].to_numpy(), _answers(forms)[places]
+    pairs = np.concatenate([_candidates(features.ones, numbers), _same_rare(numbers, answers)])
+    left, right = np.unique(pairs, axis=0).T
+    rare = answers[left] == answers[right]
+    rare &= _rows_answering(forms)[places][left] <= RARE_ROWS
+    near = near_pairs(features, left, right, candidates["asked"], rare)
     return places[left[near]], places[right[near]]
 
 
-def _candidates(features: sparse.csr_array, numbers: Hashes) -> tuple[Places, Places]:
+def _candidates(features: sparse.csr_array, numbers: Hashes) -> Pairs:
     """Pairs of rows that share a band of MinHash values, the numbers, and enough of all hash functions."""
-    shared = np.bincount(features.indices, minlength=features.shape[1]) > 1
-    kept = shared[features.indices]
+    rows_with = np.bincount(features.indices, minlength=features.shape[1])
+    # What one row has alone makes nothing alike, and neither does the template that most rows share.
+    kept = ((rows_with > 1) & (rows_with <= max(LEAST_COMMON, COMMON * len(numbers))))[features.indices]
     starts = np.concatenate([[0], np.cumsum(kept)])[features.indptr[:-1]]
     counts = np.diff(np.concatenate([[0], np.cumsum(kept)])[features.indptr])
     rows = np.flatnonzero(counts >= 1)
     if len(rows) < 2:
-        return NOWHERE, NOWHERE
+        return np.zeros((0, 2), np.int64)
     minima = _minima(features.indices[kept].astype(np.uint64), starts[rows])
     pairs = [_neighbours(minima, band, numbers[rows]) for band in range(BANDS)]
     found = np.unique(np.concatenate(pairs), axis=0)
     found = found[(minima[found[:, 0]] == minima[found[:, 1]]).mean(axis=1) >= LEAST_SHARED]
-    return rows[found[:, 0]], rows[found[:, 1]]
+    pairs_of_rows: Pairs = rows[found]
+    return pairs_of_rows
 
 
 def _minima(features: Hashes, starts: Places) -> NDArray[np.uint32]:
@@ -119,13 +130,17 @@ def _minima(features: Hashes, starts: Places) -> NDArray[np.uint32]:
     return minima
 
 
-def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> NDArray[np.int64]:
+def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> Pairs:
     """Pairs within the buckets of one band. In a large bucket a row meets only those next to it."""
     columns = [minima[:, (band * ROWS_PER_BAND + i) % minima.shape[1]].astype(np.uint64) for i in range(5)]
     key = numbers.copy()
     for column in columns[:ROWS_PER_BAND]:
         key = mixed(key) + column
-    order = np.lexsort((np.arange(len(key)), columns[4], columns[3], key))
+    return _adjacent(key, np.lexsort((np.arange(len(key)), columns[4], columns[3], key)))
+
+
+def _adjacent(key: Hashes, order: Places) -> Pairs:
+    """Pairs (smaller, larger) of equal keys that stand close in the order."""
     pairs = []
     for step in range(1, NEIGHBOURS + 1):
         a, b = order[:-step], order[step:]
@@ -134,12 +149,25 @@ def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> NDArr
     return np.concatenate(pairs)
 
 
-def _rare_answer(forms: pl.DataFrame, left: Places, right: Places) -> NDArray[np.bool_]:
-    """Which pairs of places have the same answer, and one that few rows have."""
-    answers = forms.select(pl.struct("answered", "answer_numbers").hash().alias("key"))
-    rows = answers.select(pl.len().over("key"))["len"].to_numpy()
-    keys = answers["key"].to_numpy()
-    found: NDArray[np.bool_] = (keys[left] == keys[right]) & (rows[left] <= RARE_ROWS)
+def _same_rare(numbers: Hashes, answers: Hashes) -> Pairs:
+    """Pairs with the same numbers and the same answer, where few have that answer."""
+    key = mixed(numbers) + answers
+    order = np.argsort(key, kind="stable")
+    _, place, rows = np.unique(key, return_inverse=True, return_counts=True)
+    return _adjacent(key, order[rows[place[order]] <= RARE_ROWS])
+
+
+def _answers(forms: pl.DataFrame) -> Hashes:
+    """Each answer as a number."""
+    found: Hashes = forms.select(pl.struct("answered", "answer_numbers").hash().alias("key"))[
+        "key"
+    ].to_numpy()
+    return found
+
+
+def _rows_answering(forms: pl.DataFrame) -> Places:
+    """How many rows have the answer of each row."""
+    found: Places = forms.select(pl.len().over("answered", "answer_numbers").alias("rows"))["rows"].to_numpy()
     return found
 
 

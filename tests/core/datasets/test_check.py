@@ -105,6 +105,7 @@ def test_tokens_are_counted_by_the_function_that_is_given() -> None:
         "2 rows are longer than 512 tokens. Shorten them, or allow longer examples in the configuration.",
         2,
         (5, 7),
+        "drop_rows",
     )
 
 
@@ -121,7 +122,7 @@ def test_one_answer_that_dominates_and_rare_labels_are_found() -> None:
 def test_sets_of_text_or_of_other_json_are_not_held_to_rmis() -> None:
     text = [replace(each, completion=f"Copy number {each.line}.") for each in sound_set()]
     plans = [replace(each, completion=json.dumps({"tool": "plan", "n": each.line})) for each in sound_set()]
-    mixed = [replace(each, completion="text") if each.line % 3 == 0 else each for each in sound_set()]
+    mixed = [replace(each, completion="text") if each.line % 5 < 3 else each for each in sound_set()]
     assert check_examples(text) == check_examples(plans) == []
     assert "output_not_json" not in {each.rule for each in check_examples(mixed)}
 
@@ -148,7 +149,7 @@ def test_errors_come_first_and_block_with_lines_and_what_next() -> None:
 
 def sound_pairs() -> list[Preference]:
     return [
-        Preference(f"Write {n}", "Calm " + "x" * (n % 7), "LOUD " + "y" * (n % 5), split, None, n + 1)
+        Preference(f"Write {n}", "Calm" + "x" * (n % 7), "LOUD" + "y" * (n % 5), split, None, n + 1)
         for n, split in enumerate([Split.TRAIN] * 170 + [Split.TEST] * 40)
     ]
 

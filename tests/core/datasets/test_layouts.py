@@ -70,7 +70,8 @@ def test_all_forms_of_a_pair_give_the_same_preference(tmp_path, row) -> None:
         ({"prompt": [USER, ANSWER, USER], "completion": [ANSWER]}, "user, assistant, user, assistant"),
         ({"prompt": [ANSWER], "completion": [USER]}, "assistant, user"),
         ({"prompt": [], "completion": [ANSWER]}, "its turns are assistant"),
-        ({"prompt": [{"role": "tool", "content": "x"}], "completion": "y"}, "no role among"),
+        ({"prompt": [{"role": "robot", "content": "x"}], "completion": "y"}, "no role among"),
+        ({"prompt": [{"role": "tool", "content": "x"}], "completion": "y"}, "its turns are tool, assistant"),
         ({"prompt": [{**USER, "tool_calls": []}], "completion": "y"}, "tool_calls, which is not supported"),
         ({"prompt": ["x"], "completion": "y"}, "no role among"),
         ({"prompt": "x", "completion": "y", "split": "train"}, "names a split, the first row does not"),
@@ -100,7 +101,7 @@ def test_a_first_row_that_fits_no_example_is_listed_too(tmp_path, row, reason) -
     assert reason in fault.reason
 
 
-@pytest.mark.parametrize("columns", [{"question"}, {"prompt"}, {"instruction", "output"}, set()])
+@pytest.mark.parametrize("columns", [{"question"}, {"prompt"}, {"instruction", "response"}, set()])
 def test_rows_that_are_no_examples_are_named_by_their_columns(columns) -> None:
     with pytest.raises(InvalidInputError) as caught:
         outline_of(Row(1, dict.fromkeys(columns, "x")))
