@@ -6,8 +6,9 @@ import sys
 
 import typer
 
-from app.commands import adapters, database, datasets, federations, jobs, people, serving, upkeep
+from app.commands import adapters, database, datasets, federations, jobs, mapping, people, serving, upkeep
 from app.commands.doctor import doctor
+from app.commands.harmonize import harmonize
 from app.commands.inference import infer
 from app.commands.output import tell
 from app.commands.training import train
@@ -21,11 +22,22 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (serving.up, serving.console, serving.api, serving.worker, doctor, upkeep.demo, train, infer):
+for command in (
+    serving.up,
+    serving.console,
+    serving.api,
+    serving.worker,
+    doctor,
+    upkeep.demo,
+    train,
+    infer,
+    harmonize,
+):
     cli.command()(command)
 cli.add_typer(adapters.commands, name="adapters")
 cli.add_typer(federations.commands, name="federation")
 cli.add_typer(datasets.commands, name="dataset")
+cli.add_typer(mapping.commands, name="mapping")
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(people.users, name="users")
 cli.add_typer(people.keys, name="keys")

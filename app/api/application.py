@@ -15,8 +15,10 @@ from app.api import (
     adapters,
     compositions,
     datasets,
+    harmonize,
     health,
     inference,
+    mappings,
     openai_compatible,
     tenants,
     training,
@@ -63,7 +65,9 @@ def build_api(console: Console, *, owns_console: bool = False) -> FastAPI:
     )
     api.state.console = console
     api.state.answer_threads = AnswerThreads(console.settings.max_queue_rows)
-    for part in (health, inference, adapters, training, datasets, compositions, tenants, openai_compatible):
+    for part in (
+        health, inference, adapters, training, datasets, mappings, harmonize, compositions, tenants, openai_compatible,
+    ):  # fmt: skip
         api.include_router(part.router)
     return api
 

@@ -23,6 +23,7 @@ from app.api.errors import (
 )
 from app.bootstrap import Console
 from app.credentials import api_secret
+from app.headers import API_POLICY, add_security_headers
 from app.logs import bound
 from core.errors import NotAuthenticatedError, NotFoundError, RmnError
 from core.storage.ids import new_id
@@ -34,7 +35,7 @@ JSON_LIMIT_BYTES = 2 << 20
 MULTIPART_SPARE_BYTES = 64 << 10
 BODY_PIECE_TIMEOUT_S = 30.0
 CLIENT_ID_LETTERS = 64
-UPLOAD_ROUTES = frozenset({("POST", "/adapters"), ("POST", "/datasets")})
+UPLOAD_ROUTES = frozenset({("POST", "/adapters"), ("POST", "/datasets"), ("POST", "/datasets/raw")})
 _CREDENTIAL_THREADS = 8
 
 
@@ -128,8 +129,8 @@ class _Exchange:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.request_id
-            headers.setdefault("x-content-type-options", "nosniff")
             headers.setdefault("cache-control", "no-store")
+            add_security_headers(message, self._scope, API_POLICY)
         await self._send(message)
 
     async def answer(self, error: RmnError, receive: Receive) -> None:

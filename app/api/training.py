@@ -12,6 +12,7 @@ from app.api.schemas import JobOut, Listed, PointOut, job_out
 from core.jobs.records import JobState
 from core.registry.records import AdapterType
 from core.training.records import NAME_PATTERN
+from core.training.service import KIND
 
 router = APIRouter(prefix="/training/jobs", tags=["training"], dependencies=KEY_NEEDED)
 
@@ -50,8 +51,8 @@ def list_jobs(
     state: Annotated[list[JobState] | None, Query(description="Only those in one of these states.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Listed[JobOut]:
-    """Newest first."""
-    found = training.list_jobs(console, caller, states=state, limit=limit)
+    """Newest first. Harmonize jobs are under /harmonize."""
+    found = training.list_jobs(console, caller, kind=KIND, states=state, limit=limit)
     return Listed(items=[job_out(job) for job in found])
 
 

@@ -5,7 +5,7 @@
 | `tiny_base`     | folder of a random two-layer base                                                           |
 | `console`       | a real Console on it; one for all tests of the session, because its engine takes seconds    |
 | `api`           | a client of the REST API, in this process; failures are answered and not raised             |
-| `ours`, `theirs`| two new workspaces, each with a dataset, an adapter, a federation, a job, people and keys   |
+| `ours`, `theirs`| two new workspaces, each with datasets, a mapping, harmonized rows, an adapter, a job, …    |
 | `adapter_zip`   | function: seed → an adapter package for the tiny base                                       |
 """
 
@@ -26,17 +26,22 @@ import pytest
 from safetensors.numpy import save
 from starlette.testclient import TestClient
 
+from app import harmonize_child
 from app.api.application import build_api
 from app.bootstrap import Console, build_console, utc_now
+from core.jobs import service as jobs
 from core.settings import Settings
 from core.tenants import service as tenants
 from core.tenants.records import Principal, Role
+from core.training.progress import Stop
 from tests.core.training.tiny_base import make_tiny_base
 
 EXAMPLES = "".join(
     json.dumps({"prompt": f"say {i}", "completion": f'{{"n": {i % 3}}}', "split": split}) + "\n"
     for i, split in enumerate(["train"] * 16 + ["validation"] * 2 + ["test"] * 4)
 ).encode()
+
+RAW = b"day,clicks\n2026-03-01,5\n2026-03-02,7\n"
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,14 @@ def packed(files: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
+def harmonize_now(console: Console, job_id: str) -> None:
+    """What the worker does with a job, in this process."""
+    with console.database.transaction() as s:
+        job = jobs.claim(s, job_id, now=utc_now())
+    assert job is not None
+    assert harmonize_child.run_job(console.database, console.settings, job.id, job.fence, Stop()) == 0
+
+
 def make_workspace(
     console: Console, api: TestClient, adapter_zip: Callable[..., bytes], name: str, seed: int
 ) -> Workspace:
@@ -146,7 +159,17 @@ def make_workspace(
     choices = {"epochs": 1, "rank": 2, "max_length": 64}
     run = {"name": "beta", "adapter_type": "task", "dataset": "numbers", "choices": choices}
     job = post("/training/jobs", json=run)
+    raw = post("/datasets/raw", files={"file": RAW}, data={"name": "export"})
+    rules = [{"source_field": "clicks", "target": "clicks"}, {"source_field": "day", "target": "date_local"}]
+    mapping = post("/mappings", json={"name": "mapped", "mapping": {"rules": rules}, "activate": True})
+    harmonizing = post("/harmonize", json={"dataset": "export", "mapping": "mapped"})
+    harmonize_now(console, harmonizing["id"])
     things = {
+        "raw": raw["id"],
+        "mapping": mapping["mapping_id"],
+        "version": mapping["id"],
+        "harmonizing": harmonizing["id"],
+        "run": harmonizing["id"].replace("job_", "run_"),
         "adapter": adapter["id"],
         "digest": adapter["digest"],
         "dataset": dataset["id"],

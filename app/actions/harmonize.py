@@ -1,0 +1,199 @@
+"""Harmonizing: submit a run of a dataset, look at what came out, check a mapping against a file."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.actions import datasets, mappings
+from app.bootstrap import Console
+from app.pseudonyms import key_for
+from core.datasets import raw
+from core.datasets.records import Dataset, DatasetKind
+from core.errors import IntegrityError, InvalidInputError, NotFoundError
+from core.harmonize import service as library
+from core.harmonize.apply import run_harmonize
+from core.harmonize.findings import Finding, find_traps
+from core.harmonize.preamble import complete_card
+from core.harmonize.records import Mapping, SourceCard
+from core.harmonize.report import HarmonizeReport
+from core.harmonize.saved import HarmonizedRun
+from core.harmonize.source import Source
+from core.jobs import service as jobs
+from core.jobs.records import Job
+from core.tenants import audit
+from core.tenants.records import Permission, Principal
+
+KIND = "harmonize"
+RowFormat = Literal["parquet", "csv"]
+
+
+class HarmonizeSpec(BaseModel):
+    """What a harmonize job is asked to do. `card` counts for more than the card of the dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset_id: str = Field(description="Dataset of kind events.")
+    mapping_version_id: str = Field(description="Version of a saved mapping.")
+    format: RowFormat = Field("parquet", description="Format of the rows that come out.")
+    card: SourceCard | None = Field(None, description="What the file itself does not say.")
+
+
+class RunPart(StrEnum):
+    """The files of a run."""
+
+    ROWS = "rows"
+    REJECTED = "rejected"
+    OTHER_WINDOWS = "other_windows"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingCheck:
+    """How a mapping fits a file: `report` of a dry run, and the traps found in the file itself."""
+
+    report: HarmonizeReport
+    findings: tuple[Finding, ...]
+
+    @property
+    def good(self) -> bool:
+        """No finding is an error, and every total is kept to the cent."""
+        return not any(each.severity == "error" for each in self.findings) and self.report.conserved
+
+
+def submit_harmonize(
+    c: Console,
+    p: Principal,
+    *,
+    dataset: str,
+    mapping: str,
+    format: RowFormat = "parquet",
+    card: SourceCard | None = None,
+) -> Job:
+    """Write the job, then hand it to the queue. `dataset`: id or name; `mapping`: id, name or name@version.
+
+    Raises NotFoundError, InvalidInputError for a dataset that is no raw export.
+    """
+    p.require(Permission.TRAIN)
+    chosen = datasets.find_dataset(c, p, dataset)
+    if chosen.kind is not DatasetKind.EVENTS:
+        raise InvalidInputError(
+            f"«{chosen.name}» is no raw export of a retailer.",
+            f"It is a dataset of kind {chosen.kind}.",
+            "Choose a dataset of kind events.",
+        )
+    version = mappings.find_version(c, p, mapping)
+    spec = HarmonizeSpec(dataset_id=chosen.id, mapping_version_id=version.id, format=format, card=card)
+    now = c.clock()
+    with c.database.transaction() as s:
+        job = jobs.submit(
+            s,
+            p.tenant_id,
+            kind=KIND,
+            name=f"{chosen.name[:90]} with {version.label[:90]}",
+            spec=spec.model_dump(mode="json", exclude_unset=True),
+            submitted_by=p.actor,
+            now=now,
+        )
+        audit.append(
+            s,
+            tenant_id=p.tenant_id,
+            actor=p.actor,
+            action="harmonize.submitted",
+            subject=job.id,
+            detail={"dataset_id": chosen.id, "mapping": version.label, "digest": version.digest},
+            now=now,
+        )
+    # Where the queue cannot be reached, the worker finds the row and the job runs a little later.
+    c.queue.enqueue(job.id)
+    return job
+
+
+def get_job(c: Console, p: Principal, job_id: str) -> Job:
+    """A harmonize job. Raises NotFoundError, also for a job of another kind."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        job = jobs.get(s, p.tenant_id, job_id)
+    if job.kind != KIND:
+        raise NotFoundError("There is no such job in this workspace.")
+    return job
+
+
+def list_runs(
+    c: Console,
+    p: Principal,
+    *,
+    dataset_id: str | None = None,
+    mapping_id: str | None = None,
+    limit: int = 100,
+) -> list[HarmonizedRun]:
+    """Newest first."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        return library.list_runs(s, p.tenant_id, dataset_id=dataset_id, mapping_id=mapping_id, limit=limit)
+
+
+def get_run(c: Console, p: Principal, run_id: str) -> HarmonizedRun:
+    """Raises NotFoundError."""
+    p.require(Permission.VIEW)
+    with c.database.reading() as s:
+        return library.get_run(s, p.tenant_id, run_id)
+
+
+def run_file(c: Console, p: Principal, run_id: str, part: RunPart = RunPart.ROWS) -> Path:
+    """Where a file of a run lies. Raises NotFoundError (no such run, or nothing was kept apart), IntegrityError."""
+    run = get_run(c, p, run_id)
+    rows = c.settings.harmonized_dir / run.path
+    if part is RunPart.ROWS:
+        if not rows.is_file() or rows.stat().st_size != run.size_bytes:
+            raise IntegrityError(
+                "The harmonized rows are missing or have changed.",
+                f"The file of {run.id} is not the one that was written.",
+                "Harmonize the dataset again.",
+            )
+        return rows
+    name = run.report["rejected_path" if part is RunPart.REJECTED else "apart_path"]
+    if not name or not (rows.parent / name).is_file():
+        raise NotFoundError(
+            "This run has no such file.",
+            "No row was rejected." if part is RunPart.REJECTED else "No other window or split was there.",
+            "Download its rows.",
+        )
+    return rows.parent / str(name)
+
+
+def source_of(c: Console, p: Principal, run: HarmonizedRun) -> Dataset:
+    """The dataset that a run was made of. Raises NotFoundError."""
+    return datasets.get_dataset(c, p, run.dataset_id)
+
+
+def check_mapping(
+    source: Source, mapping: Mapping, card: SourceCard | None, *, work_dir: Path, key: bytes | None
+) -> MappingCheck:
+    """A dry run: coverage, totals and findings, without a file. Raises InvalidInputError, RefusedFileError."""
+    known = complete_card(card, source.notes, mapping)
+    report = run_harmonize(
+        source, mapping, known, out=None, format=None, work_dir=work_dir, pseudonym_key=key
+    )
+    seen = {(each.rule, each.columns) for each in report.findings}
+    traps = [each for each in find_traps(source, mapping, known) if (each.rule, each.columns) not in seen]
+    return MappingCheck(report, (*traps, *report.findings))
+
+
+def check_dataset_mapping(c: Console, p: Principal, dataset_id: str, mapping: Mapping) -> MappingCheck:
+    """The same for a raw file in the library, with the card that it was imported with."""
+    p.require(Permission.TRAIN)
+    dataset = datasets.get_dataset(c, p, dataset_id)
+    key = key_for(mapping, c.settings.home)
+    with TemporaryDirectory(prefix="rmn-check-") as work_dir, raw.open_raw(dataset) as source:
+        return check_mapping(source, mapping, raw.told_card(dataset), work_dir=Path(work_dir), key=key)
+
+
+def report_document(report: HarmonizeReport) -> dict[str, Any]:
+    """A report as plain data, with the names of its files instead of their places."""
+    told = asdict(report)
+    for name in ("out_path", "rejected_path", "apart_path"):
+        told[name] = Path(told[name]).name if told[name] else None
+    return told

@@ -1,0 +1,151 @@
+"""harmonize: the rows of a raw file as RMIS, by a mapping. Needs no workspace when the mapping is a file."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from app.actions import mappings
+from app.commands.local import local_if_there, quiet_settings
+from app.commands.output import JsonOption, TenantOption, answer, facts, plain, tell
+from app.pseudonyms import key_for
+from core.errors import NotFoundError
+from core.harmonize.apply import run_harmonize
+from core.harmonize.mapping_files import read_card, read_mapping
+from core.harmonize.preamble import complete_card
+from core.harmonize.records import Mapping, SourceCard
+from core.harmonize.report import HarmonizeReport
+from core.harmonize.source import Source, open_source
+
+RawFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="CSV, TSV, JSON, JSONL, Parquet or XLSX, also gzipped.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+CardOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--card",
+        help="What the file does not say: retailer, network, time zone, currency, headline. "
+        "FILE's own *.card.json or card.json beside it is found by itself.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+SheetOption = Annotated[
+    str | None, typer.Option("--sheet", help="Sheet of an XLSX file; the first if left out.")
+]
+FORMATS: dict[str, Literal["parquet", "csv"]] = {".parquet": "parquet", ".csv": "csv"}
+
+
+def harmonize(
+    file: RawFile,
+    mapping: Annotated[
+        str,
+        typer.Option(
+            "--mapping", help="A mapping file (YAML or JSON), or a saved one: name or name@version."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: rows.csv or rows.parquet.", dir_okay=False)
+    ],
+    card: CardOption = None,
+    sheet: SheetOption = None,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Harmonize a raw file. Exit status 1: a total of the input is not in the output to the cent."""
+    chosen = FORMATS.get(out.suffix.lower())
+    if chosen is None:
+        raise typer.BadParameter("the file must end in .csv or .parquet", param_hint="--out")
+    rules, label = find_mapping(mapping, tenant)
+    with opened(file, sheet) as (source, work_dir):
+        report = run_harmonize(
+            source,
+            rules,
+            complete_card(find_card(file, card), source.notes, rules),
+            out=out,
+            format=chosen,
+            work_dir=work_dir,
+            pseudonym_key=key_for(rules, quiet_settings().home),
+        )
+    answer(
+        {"file": file, "mapping": label, "conserved": report.conserved, **plain(report)},
+        lambda: _text(report),
+        as_json,
+    )
+    raise typer.Exit(0 if report.conserved else 1)
+
+
+@contextmanager
+def opened(file: Path, sheet: str | None = None) -> Iterator[tuple[Source, Path]]:
+    """A raw file as a source, with a folder for what has to be unpacked; it goes when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="rmn-") as folder:
+        yield open_source(file, work_dir=Path(folder), name=file.name, sheet=sheet), Path(folder)
+
+
+def find_card(file: Path, given: Path | None) -> SourceCard | None:
+    """The card that was named, or `<stem>.card.json` or `card.json` beside the file, or None."""
+    if given is not None:
+        return read_card(given)
+    plain_name = file.name.removesuffix(".gz")
+    stems = (plain_name, plain_name.rpartition(".")[0] or plain_name)
+    places = [*(file.with_name(f"{stem}.card.json") for stem in stems), file.with_name("card.json")]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        return None
+    tell(f"Card: {found}")
+    return read_card(found)
+
+
+def find_mapping(given: str, tenant: str | None) -> tuple[Mapping, str]:
+    """A mapping file, or a saved mapping, with what to call it. Raises NotFoundError, InvalidInputError."""
+    path = Path(given)
+    if path.is_file():
+        return read_mapping(path), path.name
+    with local_if_there(tenant) as here:
+        if here is None or path.suffix.lower() in (".yaml", ".yml", ".json"):
+            raise NotFoundError(
+                f"There is no mapping «{given[:200]}».",
+                "It is no file, and no workspace has been set up here that could have saved it."
+                if here is None
+                else "There is no such file.",
+                "Name a YAML or JSON file, or list the saved mappings: python -m app mapping list",
+            )
+        version = mappings.find_version(here.console, here.principal, given)
+    return version.mapping, version.label
+
+
+def totals_table(report: HarmonizeReport) -> list[tuple[str, ...]]:
+    """Input, output and difference of every measure, as a table shows them."""
+    return [
+        (t.target, t.source_field, t.input_total, t.output_total, t.difference) for t in report.conservation
+    ]
+
+
+def _text(report: HarmonizeReport) -> str:
+    errors = sum(each.severity == "error" for each in report.findings)
+    warnings = sum(each.severity == "warning" for each in report.findings)
+    pairs: list[tuple[str, Any]] = [
+        ("wrote", report.out_path),
+        ("rows", f"{report.rows_in:,} in, {report.rows_out:,} out"),
+        ("broken rows", report.broken_rows or None),
+        ("duplicates", report.duplicates_removed or None),
+        ("suppressed", report.suppressed_rows or None),
+        ("coverage", f"{report.coverage:.0%} of the columns"),
+        ("rejected", report.rejected_path),
+        ("other windows", report.apart_path),
+        ("totals", "all kept to the cent" if report.conserved else "✗ NOT all kept"),
+        ("findings", f"{errors} errors, {warnings} warnings" if report.findings else None),
+        ("took", f"{report.seconds:.1f} s"),
+    ]
+    lines = [facts(pairs)]
+    lines += [f"  {each.severity}: {each.sentence}" for each in report.findings if each.severity != "note"]
+    return "\n".join(lines)
