@@ -24,6 +24,8 @@ from core.harmonize.suggest.tokens import name_key, split_name
 FOLDER = Path(__file__).parents[1] / "builtin"
 #: Share of the file's columns that a recognised report must know, and how many of them must be telling.
 KNOWN_SHARE, TELLING = 0.5, 4
+#: Where the card names the network, so many known columns need no other proof.
+NAMED_SHARE = 0.85
 #: Without a network on the card the columns themselves must prove it.
 UNNAMED_SHARE, UNNAMED_TELLING = 0.7, 6
 _PLAIN_WORDS = frozenset(
@@ -160,6 +162,7 @@ def recognise(
         share = len(rules) / max(1, len(names))
         proofs = sum(1 for name in rules if telling.get(name_key(name), 9) <= 1)
         enough = (share >= KNOWN_SHARE and proofs >= min(TELLING, len(names) // 3)) if home else False
+        enough = enough or (home and share >= NAMED_SHARE)
         enough = enough or (share >= UNNAMED_SHARE and proofs >= UNNAMED_TELLING)
         score = share + 0.1 * _report_likeness(builtin.mapping, card) + 0.02 * home
         if enough and (best is None or score > best[0]):

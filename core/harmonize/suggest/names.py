@@ -89,7 +89,7 @@ def read_name(name: str) -> NameReading:
 
 
 def _is_word(word: str) -> bool:
-    return word.isalpha() and word in lexicon().words
+    return word.isalpha() and word_key((word,)) in lexicon().words
 
 
 def _first(choice: tuple[Piece, ...]) -> Piece:

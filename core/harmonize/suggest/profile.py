@@ -103,7 +103,8 @@ def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
 
 def profile_values(name: str, values: Sequence[str | None]) -> ColumnProfile:
     """Profile one column that is given as texts."""
-    return _profile(name, pl.Series(name, list(values), dtype=pl.String))
+    storable = [None if value is None else value.encode("utf-8", "replace").decode() for value in values]
+    return _profile(name, pl.Series(storable, dtype=pl.String))
 
 
 def _profile(name: str, column: pl.Series) -> ColumnProfile:

@@ -53,7 +53,8 @@ def decide(columns: Sequence[Evidence], relations: Relations) -> list[Decision]:
 
 def _claim(each: Evidence) -> float:
     """How strongly a column claims its best target: its points, rounded so that the file's order settles ties."""
-    return min(round(each.best()[1], 1), CLAIM)
+    target, points = each.best()
+    return round(points, 1) if target == "ts" else min(round(points, 1), CLAIM)
 
 
 def _stands_back(each: Evidence) -> bool:
