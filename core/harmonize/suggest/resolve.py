@@ -99,12 +99,17 @@ def _repeats(each: Evidence, holder: Evidence, target: str, points: float, relat
 
 
 def _prefer_the_finer_time(columns: Sequence[Evidence]) -> None:
-    """Of several times the finest that is not a start or an end is when it happened; a day beside it is the local day."""
-    for each in columns:
-        if each.points.get("ts", 0.0) < REPEATS or each.column.time is None:
-            continue
-        grain = each.column.time.grain
+    """Of several times the finest is when it happened; a day beside it is the local day."""
+    times = [
+        each for each in columns if each.column.time is not None and each.points.get("ts", 0.0) >= REPEATS
+    ]
+    finer = any(each.column.time and each.column.time.grain in ("event", "hour") for each in times)
+    for each in times:
+        grain = each.column.time.grain if each.column.time else ""
         each.add("ts", {"event": 0.8, "hour": 0.5, "day": 0.2}.get(grain, 0.0))
+        if finer and grain == "day" and each.points.get("date_local", 0.0) > NOTHING:
+            each.add("date_local", 4.0, "a day beside a finer time")
+            each.add("ts", -1.0)
 
 
 def groups_by_target(decisions: Sequence[Decision]) -> Iterator[tuple[str, list[Decision]]]:
