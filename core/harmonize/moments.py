@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 
 import polars as pl
 
 from core.harmonize.evidence import Evidence, probe_rows
+from core.harmonize.roles import is_called_id
 from core.rmis.vocabularies import TransformOp
 
 ISO = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)?\s?(?:Z|[+-]\d{2}:?\d{2}|UTC)?$"
@@ -45,6 +47,7 @@ FORMATS = (
     "%B %d, %Y",
 )
 _READABLE = 0.9
+PLAUSIBLE = (datetime(2000, 1, 1), datetime(2100, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,12 @@ def _looks_like_times(evidence: Evidence, column: str) -> bool:
     letters = probe.str.len_chars()
     if not letters.is_between(8, 40).all():
         return False
-    return read_moments(evidence, column) is not None
+    moments = None if is_called_id(column) else read_moments(evidence, column)
+    # Eight digits may be a day or an identifier; days lie in our time.
+    if moments is None:
+        return False
+    share = moments.wall.drop_nulls().is_between(*PLAUSIBLE).mean()
+    return isinstance(share, float) and share > _READABLE
 
 
 def _typed(column: str, series: pl.Series) -> Moments | None:
@@ -134,6 +142,10 @@ def _read(text: pl.Series, format: str) -> tuple[pl.Series, pl.Series]:
         return ((days - 25569) * 86_400_000_000).cast(pl.Int64, strict=False).cast(pl.Datetime("us")), nothing
     if format == "iso":
         return _read_iso(text)
+    # What Python writes %f is the fraction of a second with its point, in the words of polars.
+    format = re.sub(r"[.,]?%f", "%.f", format)
+    if re.search(r"%[HI]", format) and "%M" not in format:
+        text, format = text + " :00", f"{format} :%M"  # polars reads no hour without its minutes
     zoned = re.search(r"%:?[zZ]", format) is not None
     zone = text.str.extract(_ZONE) if zoned or format.endswith("Z") else nothing
     try:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from core.harmonize.evidence import Evidence, Finding, listed, probe_rows
-from core.harmonize.moments import Moments
+from core.harmonize.moments import PLAUSIBLE, Moments
 from core.rmis.facts import FactGroup, fact_column
 
 _DAY_FIRST = r"^(\d{1,2})[./-](\d{1,2})[./-](\d{2}|\d{4})\b"
@@ -15,7 +15,6 @@ MIN_DAYS = 5
 DEFAULT_WINDOW_DAYS = 14
 #: How far the last days' rate has to lie below the earlier ones' before it is told as a fall.
 FALLING = 0.6
-EARLIEST, LATEST = datetime(2000, 1, 1), datetime(2100, 1, 1)
 
 
 def date_traps(evidence: Evidence, moments: list[Moments], texts: list[str]) -> Iterator[Finding]:
@@ -141,7 +140,7 @@ def _implausible(evidence: Evidence, moments: Moments) -> Iterator[Finding]:
             yield Finding(
                 "time.future", "warning", sentence, (name,), count, evidence.lines_where(future), step
             )
-    odd = ((wall < EARLIEST) | (wall > LATEST)).fill_null(value=False)
+    odd = ((wall < PLAUSIBLE[0]) | (wall > PLAUSIBLE[1])).fill_null(value=False)
     if count := int(odd.sum()):
         sentence = f"{evidence.share(count)} in {listed([name])} lie before 2000 or after 2100."
         step = (

@@ -198,7 +198,7 @@ def _kept_apart(evidence: Evidence, total: str, parts: list[str]) -> bool:
 def _parts(table: _Table, index: int, usable: list[int]) -> tuple[int, ...] | None:
     total = table.values[:, index]
     rows = np.isfinite(total) & (total != 0)
-    if rows.sum() < MIN_ROWS or np.unique(total[rows]).size < 4:
+    if rows.sum() < MIN_ROWS or np.unique(total[rows]).size < 6:
         return None
     values, whole = table.values[rows], total[rows]
     parts = [i for i in usable if i != index and _may_be_part(values[:, i], whole)]

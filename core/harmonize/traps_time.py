@@ -14,6 +14,7 @@ import polars as pl
 
 from core.harmonize.evidence import Evidence, Finding, listed
 from core.harmonize.moments import Moments
+from core.harmonize.roles import plain_words
 from core.rmis.vocabularies import TransformOp
 
 MIN_EVENTS = 400
@@ -164,7 +165,12 @@ def _local_columns(
         if days_only and not each.zoned and not each.format.startswith("epoch"):
             yield each.column, each.wall.dt.date(), "day"
     for name in evidence.columns:
-        if "hour" in name.lower() and (hours := evidence.number(name)) is not None:
+        words = plain_words(name).split()
+        if (
+            "hour" in words
+            and not {"utc", "gmt", "z"} & set(words)
+            and (hours := evidence.number(name)) is not None
+        ):
             told = hours.drop_nulls()
             if told.len() and told.is_between(0, 23).all() and told.n_unique() > 6:
                 yield name, hours, "hour"

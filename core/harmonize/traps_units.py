@@ -14,6 +14,7 @@ import polars as pl
 
 from core.harmonize.evidence import Evidence, Finding, listed
 from core.harmonize.rates import Rate, rates_of
+from core.harmonize.roles import plain_words
 from core.rmis.vocabularies import TransformOp
 
 UNITS = MappingProxyType({"cents": 1e2, "millicents": 1e5, "micros": 1e6, "microcents": 1e8})
@@ -23,6 +24,10 @@ NEEDED = 4.6
 WHOLE_BONUS, FRACTION_MALUS = 3.0, 4.0
 FRACTION_SHARE = 0.1
 FEW_ROWS, OBVIOUS = 20, 20.0
+#: Another unit that is less than a hundred times less likely is named beside the likeliest.
+UNDECIDED = 4.6
+NAMED_BONUS = 6.0
+USUAL_UNITS = MappingProxyType({"millicents": 0.5, "microcents": 0.5})
 MIXED_DECADES = 1.6
 MIXED_SHARE, MIXED_ROWS = 0.02, 5
 #: Roughly how many units one US dollar is: what is plausible in yen is not in dollars.
@@ -58,16 +63,17 @@ WITHOUT_DECIMALS = frozenset({"JPY", "KRW", "IDR", "VND", "CLP", "HUF", "COP", "
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The factor by which a column has to be divided to be plausible, and by how much (nats) that explains it better."""
+    """The factor by which a column has to be divided to be plausible, and how much better (in nats) that explains it.
+
+    `unit` is what its raw numbers are then in, `also` a unit that explains them nearly as well («» where there is none).
+    """
 
     column: str
     factor: float
     gain: float
     rates: tuple[Rate, ...]
-
-    @property
-    def unit(self) -> str:
-        return next((name for name, size in UNITS.items() if math.isclose(size, self.factor)), "")
+    unit: str = ""
+    also: str = ""
 
 
 def unit_traps(evidence: Evidence) -> Iterator[Finding]:
@@ -96,15 +102,23 @@ def judge(evidence: Evidence, column: str, rates: list[Rate]) -> Verdict | None:
         return None
     scale = PER_DOLLAR.get(evidence.currency or "", 1)
     spread = 1.0 if evidence.currency else 1.3
-    best, gain = 1.0, 0.0
     present = _surprise(rates, 1, scale, spread)
-    for factor in _factors(evidence, column, rates):
-        better = present - _surprise(rates, factor, scale, spread) + _whole_numbers(evidence, column, factor)
-        if better > gain:
-            best, gain = factor, better
+    undone = _undone(evidence, column)
+    signs = _signs_of_units(evidence, column) if undone == 1 else {}
+    gains = {
+        factor: present - _surprise(rates, factor, scale, spread) + signs.get(factor, 0.0)
+        for factor in _factors(undone, alone=len(rates) == 1 and rates[0].weak)
+    }
+    best, second, *_ = sorted(gains, key=lambda factor: -gains[factor])
+    gain = gains[best]
     if gain < NEEDED or (rows < FEW_ROWS and gain < OBVIOUS):
-        best = 1.0
-    return Verdict(column, best, gain, tuple(rates))
+        return Verdict(column, 1.0, gain, tuple(rates))
+    also = _unit(second / undone) if gain - gains[second] < UNDECIDED else ""
+    return Verdict(column, best, gain, tuple(rates), _unit(best / undone), also)
+
+
+def _unit(size: float) -> str:
+    return next((name for name, parts in UNITS.items() if math.isclose(parts, size)), "units of the currency")
 
 
 def _surprise(rates: list[Rate], factor: float, scale: float, spread: float) -> float:
@@ -117,31 +131,47 @@ def _surprise(rates: list[Rate], factor: float, scale: float, spread: float) -> 
     return total / len(rates)
 
 
-def _factors(evidence: Evidence, column: str, rates: list[Rate]) -> list[float]:
+def _undone(evidence: Evidence, column: str) -> float:
+    """The factor that would undo the mapping's own division or multiplication; 1 where there is none."""
     rule = evidence.rule(column)
-    scaled = rule is not None and rule.transform.op in (TransformOp.DIVIDE, TransformOp.MULTIPLY)
-    divisors = list(UNITS.values())
-    if len(rates) == 1 and rates[0].weak:
-        # A price alone may well be 1,299 units: only a unit that nobody could mistake is told.
-        divisors = [size for size in divisors if size > 1e3]
-    if not scaled or rule is None:
-        return divisors
-    by = rule.transform.by or 1.0
-    undone = 1 / by if rule.transform.op is TransformOp.DIVIDE else by
-    inner = {size * undone for size in UNITS.values()} if undone < 1 else set()
-    return sorted({*divisors, undone, *inner} - {1.0})
+    by = rule.transform.by if rule else None
+    if rule is None or by is None:
+        return 1.0
+    return {TransformOp.DIVIDE: 1 / by, TransformOp.MULTIPLY: by}.get(rule.transform.op, 1.0)
 
 
-def _whole_numbers(evidence: Evidence, column: str, factor: float) -> float:
+def _factors(undone: float, *, alone: bool) -> list[float]:
+    """What the numbers may have to be divided by, seen from where the mapping has brought them."""
+    # A price alone may well be 1,299 units: only a unit that nobody could mistake is told.
+    sizes = [1.0, *(size for size in UNITS.values() if not alone or size > 1e3)]
+    return [size * undone for size in sizes if not math.isclose(size * undone, 1)]
+
+
+def _signs_of_units(evidence: Evidence, column: str) -> dict[float, float]:
+    """What the digits and the name say for or against each unit, in nats.
+
+    Fractions speak against every small unit. Prices are whole cents, so in micros they are whole ten thousands; micros
+    are far more usual than millicents. A name that says its unit is believed.
+    """
     numbers = evidence.number(column)
-    if numbers is None or factor <= 1 or (evidence.currency in WITHOUT_DECIMALS):
-        return 0.0
-    told = numbers.filter(numbers != 0).drop_nulls()
-    if told.len() < FEW_ROWS // 2 or evidence.amount(column) is not numbers:
-        return 0.0
+    told = numbers.filter(numbers != 0).drop_nulls() if numbers is not None else None
+    signs = {size: math.log(USUAL_UNITS.get(name, 1.0)) for name, size in UNITS.items()}
+    words = (
+        plain_words(column).replace("micro cents", "microcents").replace("milli cents", "millicents").split()
+    )
+    for name, size in UNITS.items():
+        if name in words or name.removesuffix("s") in words:
+            signs[size] += NAMED_BONUS
+    if told is None or told.len() < FEW_ROWS // 2 or evidence.currency in WITHOUT_DECIMALS:
+        return signs
     fractions = (told != told.round(0)).mean()
     share = float(fractions) if isinstance(fractions, float) else 0.0
-    return -FRACTION_MALUS if share >= FRACTION_SHARE else WHOLE_BONUS if share == 0 else 0.0
+    bonus = -FRACTION_MALUS if share >= FRACTION_SHARE else WHOLE_BONUS if share == 0 else 0.0
+    signs = {size: value + bonus for size, value in signs.items()}
+    whole_cents = [size for size in UNITS.values() if size > 100 and bool((told % (size / 100) == 0).all())]
+    if whole_cents:
+        signs[max(whole_cents)] += WHOLE_BONUS
+    return signs
 
 
 def _suspect(evidence: Evidence, verdict: Verdict) -> Finding:
@@ -149,22 +179,22 @@ def _suspect(evidence: Evidence, verdict: Verdict) -> Finding:
     money = f" {evidence.currency}" if evidence.currency and rate.is_money else ""
     now, then = f"{_plain(rate.value)}{money}", f"{_plain(rate.value / verdict.factor)}{money}"
     column, rows = listed([verdict.column]), evidence.share(rate.rows)
+    maybe = f" (or {verdict.also})" if verdict.also else ""
     if verdict.factor > 1:
-        unit = verdict.unit or f"parts of {verdict.factor:,.0f}"
         sentence = (
-            f"{column} looks like {unit}: as it stands {rate.means} {now} ({rows}); in {unit} it is {then}."
+            f"{column} looks like {verdict.unit}{maybe}: as it stands {rate.means} {now} ({rows}); in {verdict.unit} it "
+            f"is {then}."
         )
-        step = f"If the report says so, divide {column} by {verdict.factor:,.0f}."
-        return Finding(
-            f"unit.{verdict.unit or 'scale'}", "warning", sentence, (verdict.column,), rate.rows, (), step
-        )
-    sentence = f"{column} becomes too small: {rate.means} {now} ({rows}); without that division it is {then}."
+        size = UNITS.get(verdict.unit, verdict.factor)
+        step = f"If the report says so, divide {column} by {size:,.0f}."
+        return Finding(f"unit.{verdict.unit}", "warning", sentence, (verdict.column,), rate.rows, (), step)
+    sentence = f"{column} becomes too small: {rate.means} {now} ({rows}); as {verdict.unit}{maybe} it would be {then}."
     step = f"Look up the unit of {column} in the report and correct or remove its division."
     return Finding("unit.overdivided", "warning", sentence, (verdict.column,), rate.rows, (), step)
 
 
 def _mixed_row(wrong: list[Verdict], right: list[Verdict]) -> Finding:
-    parts = [f"{listed([v.column])} {v.unit or 'another unit'}" for v in wrong]
+    parts = [f"{listed([v.column])} {v.unit}" for v in wrong]
     parts += [f"{listed([v.column])} units of the currency" for v in right]
     columns = tuple(v.column for v in [*wrong, *right])
     sentence = "Amounts of one row are in different units: " + ", ".join(parts) + "."

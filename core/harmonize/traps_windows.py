@@ -17,7 +17,7 @@ _DAYS = re.compile(r"(?<![a-z0-9])(\d{1,3}) ?d(?:ay|ays)?(?![a-z])")
 _SALES_WORD = re.compile(r"revenue|sales|gmv|earnings|umsatz|ingresos|turnover")
 _DELIVERY_COST = re.compile(r"(^| )(cost|spend|cpc)( |$)")
 #: (part, whole) of the scope of products and of the buyers.
-_WHOLES = frozenset({"total", "brand", "all_goals"})
+_WHOLES = frozenset({"total", "all_goals"})
 
 
 def window_traps(evidence: Evidence) -> Iterator[Finding]:
@@ -124,22 +124,26 @@ def _splits(evidence: Evidence) -> Iterator[Finding]:
         for whole in outcomes:
             if whole.target != part.target or whole.qualifiers.get("sku_scope") not in _WHOLES:
                 continue
-            if _rest(part) == _rest(whole):
+            if _without(part, "sku_scope") == _without(whole, "sku_scope"):
                 large = str(whole.qualifiers.get("sku_scope"))
                 yield from _above(evidence, part.source_field, whole.source_field, str(scope), large)
-    by_target = {r.target: r for r in outcomes}
-    for kind in ("sales", "units", "conversions"):
-        new, every = by_target.get(f"ntb_{kind}"), by_target.get(f"attributed_{kind}")
-        if (
-            new
-            and every
-            and new.qualifiers.get("window_click_days") == every.qualifiers.get("window_click_days")
-        ):
-            yield from _above(evidence, new.source_field, every.source_field, "new buyers", "all buyers")
+    yield from _new_buyers(evidence, outcomes)
 
 
-def _rest(rule: Rule) -> dict[str, object]:
-    return {name: value for name, value in rule.qualifiers.items() if name != "sku_scope"}
+def _new_buyers(evidence: Evidence, outcomes: list[Rule]) -> Iterator[Finding]:
+    """New buyers are a part of all buyers; where `new_to_brand` is false, the other number is not of all."""
+    for new in outcomes:
+        if not (new.target or "").startswith("ntb_"):
+            continue
+        target = (new.target or "").replace("ntb_", "attributed_")
+        for every in outcomes:
+            alike = _without(new, "new_to_brand") == _without(every, "new_to_brand")
+            if every.target == target and alike and "new_to_brand" not in every.qualifiers:
+                yield from _above(evidence, new.source_field, every.source_field, "new buyers", "all buyers")
+
+
+def _without(rule: Rule, qualifier: str) -> dict[str, object]:
+    return {name: value for name, value in rule.qualifiers.items() if name != qualifier}
 
 
 def _is_outcome(target: str | None) -> bool:

@@ -104,6 +104,21 @@ def test_the_shipped_event_files_give_no_warning(spec: RetailerSpec, mapped: boo
     assert [f for f in findings if f.severity != "note"] == []
 
 
+SHAPES = sorted((Path(__file__).parent / "shapes" / "development").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
+def test_reports_of_real_networks_read_rightly_give_no_warning(path: Path) -> None:
+    shape = json.loads(path.read_text(encoding="utf-8"))
+    rows = max(len(column["samples"]) for column in shape["columns"])
+    cells = {c["source_field"]: (c["samples"] + [None] * rows)[:rows] for c in shape["columns"]}
+    names = ("source_field", "target", "transform", "qualifiers")
+    rules = [{name: column[name] for name in names} for column in shape["columns"]]
+    card = SourceCard(**{name: value for name, value in shape["card"].items() if value is not None})
+    frame = pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String))
+    assert loud(File(frame, rules, card)) == set()
+
+
 # Files with one trap each.
 
 
@@ -406,7 +421,7 @@ PLANTED: dict[str, tuple[str, Callable[[], File], int | None]] = {
         None,
     ),
     "micros divided as cents": (
-        "unit.scale",
+        "unit.micros",
         lambda: micros_report().rule("Spend", "cost", "divide", by=100),
         None,
     ),
