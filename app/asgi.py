@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import streamlit
 import structlog
@@ -22,7 +21,6 @@ from core.settings import PROJECT_ROOT
 
 LOG = structlog.get_logger(__name__)
 ENTRY = Path(__file__).parent / "main.py"
-STOP_TIMEOUT_S = 10
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -81,19 +79,3 @@ def _tell_script_error(error: Exception) -> bool:
 
     LOG.error("screen.failed", exc_info=error)
     return show_script_error(error)
-
-
-def serve(app: Any, *, host: str, port: int) -> None:
-    """Run until SIGTERM or Ctrl-C; requests that run then have some seconds to end."""
-    import uvicorn
-
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
-    )

@@ -5,7 +5,7 @@ Importing this module loads no torch: the base model is opened when it is first 
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.engine import BaseOnDemand, EngineOnDemand
@@ -32,6 +32,7 @@ class Console:
     rates: Rates
     key_uses: KeyUses
     clock: Callable[[], datetime]
+    stopping: threading.Event = field(default_factory=threading.Event)  # the process was told to stop
 
     def close(self) -> None:
         """Give everything back: engine, queue, database."""

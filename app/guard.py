@@ -4,7 +4,7 @@ from functools import partial
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +13,7 @@ from app.access import match_route
 from app.api.errors import plain_body
 from app.bootstrap import Console
 from app.credentials import SESSION_COOKIE, principal_of_request
+from app.headers import API_POLICY, add_security_headers
 from app.origin import is_own_host, is_same_origin
 from core.errors import NotAuthenticatedError, PermissionDeniedError, RmnError
 from core.storage.ids import new_id
@@ -23,14 +24,6 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEALTH = "/_stcore/health"
 API = "/api"
 _THREADS = 8
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-}
 
 
 class Guard:
@@ -96,17 +89,12 @@ class Guard:
 
     async def _send_with_headers(self, send: Send, scope: Scope, message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("content-security-policy", self._policy(scope))
-            if scope.get("scheme") == "https":
-                headers.setdefault("strict-transport-security", "max-age=31536000")
+            add_security_headers(message, scope, self._policy(scope))
         await send(message)
 
     def _policy(self, scope: Scope) -> str:
         if scope["path"].startswith(f"{API}/"):
-            return "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+            return API_POLICY
         return self.page_policy
 
 

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
         512, ge=1, description="Longest answer that a request may ask for, in tokens."
     )
     adapter_slots: int = Field(32, ge=1, description="Adapters that stay in memory beside the base.")
+    drain_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=300,
+        description="How long GET /ready says no before the port closes, in seconds: longer than a load balancer asks.",
+    )
     session_hours: float = Field(12.0, gt=0, description="How long a sign-in lasts, in hours.")
     sign_in_link_minutes: float = Field(
         60.0, gt=0, description="How long a sign-in link is good for, in minutes."

@@ -69,16 +69,20 @@ def save_federation(
     return federation
 
 
-def answer(c: Console, p: Principal, request: InferenceRequest) -> InferenceAnswer:
-    """Answer one request. Blocks until done."""
+def answer(
+    c: Console, p: Principal, request: InferenceRequest, *, request_id: str | None = None
+) -> InferenceAnswer:
+    """Answer one request. Blocks until done. `request_id`: the one that the client was told already."""
     p.require(Permission.INFER)
-    return c.runtime.answer(p, request)
+    return c.runtime.answer(p, request, request_id=request_id)
 
 
-def stream(c: Console, p: Principal, request: InferenceRequest) -> Iterator[AnswerPiece]:
+def stream(
+    c: Console, p: Principal, request: InferenceRequest, *, request_id: str | None = None
+) -> Iterator[AnswerPiece]:
     """Answer piece by piece; closing the iterator cancels."""
     p.require(Permission.INFER)
-    return c.runtime.stream(p, request)
+    return c.runtime.stream(p, request, request_id=request_id)
 
 
 def list_models(c: Console, p: Principal) -> list[ServedModel]:

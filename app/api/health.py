@@ -26,11 +26,13 @@ async def health() -> HealthOut:
     responses={503: {"model": ReadyOut, "description": "Not yet, or not any more; the parts say why."}},
 )
 def ready(console: TheConsole, response: Response) -> ReadyOut:
-    """Database reachable with this version's schema, engine loaded. Needs no key."""
+    """Database reachable with this version's schema, engine loaded, not about to stop. Needs no key."""
     parts = [
         _part("database", lambda: _check_database(console)),
         _part("engine", lambda: _check_engine(console)),
     ]
+    if console.stopping.is_set():
+        parts.append(PartOut(name="process", ready=False, reason="It was told to stop."))
     everything = all(part.ready for part in parts)
     response.status_code = 200 if everything else 503
     return ReadyOut(ready=everything, parts=parts)

@@ -51,6 +51,7 @@ async def infer(
 ) -> InferenceOut:
     """Waits until the answer is whole. `model` or `composition` says what answers; neither: the base."""
     threads: AnswerThreads = request.app.state.answer_threads
-    answer = await threads.run(lambda: compositions.answer(console, caller, body))
-    LOG.info("inference.answered", answer_id=answer.request_id, tokens=answer.completion_tokens)
+    request_id = request.state.request_id
+    answer = await threads.run(lambda: compositions.answer(console, caller, body, request_id=request_id))
+    LOG.info("inference.answered", tokens=answer.completion_tokens)
     return InferenceOut.model_validate(answer)

@@ -70,15 +70,13 @@ async def list_models(request: Request, console: TheConsole, caller: Caller) -> 
 async def chat(request: Request, console: TheConsole, caller: Caller, body: ChatRequest) -> Any:
     """OpenAI's chat format. `model` names the base, an adapter or a federation (see /v1/models)."""
     threads: AnswerThreads = request.app.state.answer_threads
-    asked = body.as_inference()
+    asked, request_id = body.as_inference(), request.state.request_id
     if not body.stream:
-        answer = await threads.run(lambda: compositions.answer(console, caller, asked))
+        answer = await threads.run(lambda: compositions.answer(console, caller, asked, request_id=request_id))
         return _completion(answer, body.model, _now(console))
-    pieces = await threads.run(lambda: compositions.stream(console, caller, asked))
+    pieces = await threads.run(lambda: compositions.stream(console, caller, asked, request_id=request_id))
     options = body.stream_options
-    events = _Events(
-        body.model, _now(console), request.state.request_id, bool(options and options.include_usage)
-    )
+    events = _Events(body.model, _now(console), request_id, bool(options and options.include_usage))
     return _EventResponse(_relay(pieces, events, threads), pieces)
 
 

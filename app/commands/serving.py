@@ -26,10 +26,12 @@ def console(host: HostOption = None, port: PortOption = None) -> None:
     """Serve the screens, with the REST API under /api."""
     settings = _settings(host=host, port=port)
     _check_port(settings.host, settings.port, "--port or RMN_PORT")
-    from app.asgi import build_app, serve
+    from app.asgi import build_app
     from app.bootstrap import build_console
+    from app.serving import serve
 
-    serve(build_app(build_console(settings)), host=settings.host, port=settings.port)
+    built = build_console(settings)
+    serve(build_app(built), built, host=settings.host, port=settings.port)
 
 
 def api(host: HostOption = None, port: PortOption = None) -> None:
@@ -37,10 +39,11 @@ def api(host: HostOption = None, port: PortOption = None) -> None:
     settings = _settings(host=host, api_port=port)
     _check_port(settings.host, settings.api_port, "--port or RMN_API_PORT")
     from app.api.application import build_api
-    from app.asgi import serve
     from app.bootstrap import build_console
+    from app.serving import serve
 
-    serve(build_api(build_console(settings), owns_console=True), host=settings.host, port=settings.api_port)
+    built = build_console(settings)
+    serve(build_api(built, owns_console=True), built, host=settings.host, port=settings.api_port)
 
 
 def worker(

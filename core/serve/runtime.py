@@ -73,8 +73,9 @@ class Runtime:
         request: InferenceRequest,
         *,
         cancelled: Callable[[], bool] | None = None,
+        request_id: str | None = None,
     ) -> InferenceAnswer:
-        """Answer one request. Blocks until done.
+        """Answer one request. Blocks until done. The answer has the `request_id` that an edge has told its client.
 
         Raises PermissionDeniedError, NotFoundError, ConflictError, InvalidInputError, BusyError, UnavailableError.
         """
@@ -82,12 +83,14 @@ class Runtime:
         def generate(engine: EnginePort, plan: _Plan) -> tuple[_Plan, Generation]:
             return plan, engine.generate(plan.resolved.composition, plan.generation, cancelled=cancelled)
 
-        plan, generation = self._act(principal, request, generate)
+        plan, generation = self._act(principal, request, generate, request_id)
         answer = _answer(plan, generation)
         self._tell(principal, request, answer)
         return answer
 
-    def stream(self, principal: Principal, request: InferenceRequest) -> "AnswerPieces":
+    def stream(
+        self, principal: Principal, request: InferenceRequest, *, request_id: str | None = None
+    ) -> "AnswerPieces":
         """Answer piece by piece. Closing what comes back cancels the request.
 
         Returns when the first piece is there: until then errors are raised here, as `answer` raises them.
@@ -97,7 +100,7 @@ class Runtime:
             chunks = engine.stream(plan.resolved.composition, plan.generation)
             return AnswerPieces(next(chunks), chunks, plan, lambda a: self._tell(principal, request, a))
 
-        return self._act(principal, request, begin)
+        return self._act(principal, request, begin, request_id)
 
     def models(self, principal: Principal) -> list[ServedModel]:
         """Everything that a request of this principal may name."""
@@ -109,16 +112,20 @@ class Runtime:
             )
 
     def _act(
-        self, principal: Principal, request: InferenceRequest, act: Callable[[EnginePort, _Plan], T]
+        self,
+        principal: Principal,
+        request: InferenceRequest,
+        act: Callable[[EnginePort, _Plan], T],
+        request_id: str | None,
     ) -> T:
         """Resolve, prepare, act; again with what is left after a damaged adapter went into quarantine."""
-        started = time.perf_counter()
+        started, request_id = time.perf_counter(), request_id or new_id("req")
         principal.require(Permission.INFER)
         engine = self._engine()
         attempts = 0
         while True:
             attempts += 1
-            plan = self._plan(principal, request, engine, started)
+            plan = self._plan(principal, request, engine, started, request_id)
             try:
                 if plan.resolved.composition.terms:
                     engine.prepare(plan.resolved.composition)
@@ -128,7 +135,12 @@ class Runtime:
                     raise
 
     def _plan(
-        self, principal: Principal, request: InferenceRequest, engine: EnginePort, started: float
+        self,
+        principal: Principal,
+        request: InferenceRequest,
+        engine: EnginePort,
+        started: float,
+        request_id: str,
     ) -> _Plan:
         generation = self._generation_request(request)
         base_name = engine.status().base_name
@@ -140,7 +152,7 @@ class Runtime:
             else:
                 chosen = ChosenModel(base_name, CompositionSpec())
             resolved = compose.resolve(s, principal.tenant_id, chosen.spec, base_digest=engine.base_digest)
-        return _Plan(new_id("req"), chosen.label, resolved, generation, base_name, started)
+        return _Plan(request_id, chosen.label, resolved, generation, base_name, started)
 
     def _generation_request(self, request: InferenceRequest) -> GenerationRequest:
         asked = request.max_new_tokens

@@ -46,6 +46,42 @@ def test_health_says_alive_and_ready_says_what_is_missing(console: Console, tmp_
     ]
 
 
+def test_ready_says_no_once_the_process_was_told_to_stop(api: TestClient, console: Console) -> None:
+    console.engine()
+    console.stopping.set()
+    try:
+        answer = api.get("/ready")
+        assert api.get("/health").status_code == 200
+    finally:
+        console.stopping.clear()
+    assert answer.status_code == 503
+    assert answer.json()["parts"][-1] == {
+        "name": "process",
+        "ready": False,
+        "reason": "It was told to stop.",
+    }
+
+
+def test_the_api_alone_sends_the_headers_of_the_console(api: TestClient, workspace: Any) -> None:
+    for answer in (
+        api.get("/health"),
+        api.get("/nothing"),
+        api.get("/adapters", headers=workspace.headers()),
+        api.post("/inference", content=b"{", headers=workspace.headers()),
+    ):
+        sent = answer.headers
+        assert sent["x-content-type-options"] == "nosniff"
+        assert sent["x-frame-options"] == "DENY"
+        assert sent["referrer-policy"] == "no-referrer"
+        assert sent["cross-origin-opener-policy"] == sent["cross-origin-resource-policy"] == "same-origin"
+        assert sent["content-security-policy"].startswith("default-src 'none'")
+        assert "camera=()" in sent["permissions-policy"]
+        assert "strict-transport-security" not in sent
+        assert sent["cache-control"] == "no-store"
+    behind_tls = TestClient(api.app, base_url="https://testserver")
+    assert behind_tls.get("/health").headers["strict-transport-security"] == "max-age=31536000"
+
+
 def test_ready_once_the_engine_is_loaded(api: TestClient, console: Console) -> None:
     console.engine()
     answer = api.get("/ready")
@@ -61,6 +97,7 @@ def test_a_prompt_is_answered_by_the_base(api: TestClient, workspace: Any) -> No
     assert told["adapters"] == []
     assert 1 <= told["completion_tokens"] <= 4
     assert told["request_id"].startswith("req_")
+    assert answer.headers["x-request-id"] == told["request_id"]
 
 
 def test_an_imported_adapter_is_listed_asked_and_exported(

@@ -139,8 +139,8 @@ def test_a_reader_who_goes_away_cancels_the_answer(
 ) -> None:
     began: list[Watched] = []
 
-    def watch(*arguments: Any) -> Watched:
-        began.append(Watched(original(*arguments)))
+    def watch(*arguments: Any, **more: Any) -> Watched:
+        began.append(Watched(original(*arguments, **more)))
         return began[-1]
 
     original = compositions.stream

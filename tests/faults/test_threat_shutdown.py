@@ -102,7 +102,7 @@ def test_row_37_a_process_that_is_told_to_stop_finishes_what_it_answers_and_take
                 text += line + "\n"
         return text, text.rstrip().endswith("data: [DONE]")
 
-    refused_at = None
+    not_ready_at = refused_at = None
     with ThreadPoolExecutor(24) as pool:
         others = [pool.submit(stream, number) for number in range(1, 24)]
         time.sleep(0.05)
@@ -111,7 +111,7 @@ def test_row_37_a_process_that_is_told_to_stop_finishes_what_it_answers_and_take
         while running.process.poll() is None and time.monotonic() < deadline:
             try:
                 if httpx.get(f"{running.url}/ready", timeout=5).status_code == 503:
-                    refused_at = refused_at or time.monotonic()
+                    not_ready_at = not_ready_at or time.monotonic()
             except httpx.TransportError:
                 refused_at = refused_at or time.monotonic()
             time.sleep(0.02)
@@ -119,8 +119,10 @@ def test_row_37_a_process_that_is_told_to_stop_finishes_what_it_answers_and_take
         streams = [each.result() for each in (first, *others) if each.exception() is None]
         failed = [each.exception() for each in others if each.exception() is not None]
     assert running.process.returncode in (0, -signal.SIGTERM), running.log.read_text()[-3000:]
+    # Readiness goes off while everything is still answered; only then the port closes.
+    assert not_ready_at is not None
     assert refused_at is not None
-    assert refused_at <= ended
+    assert not_ready_at + 0.5 * settings.drain_seconds < refused_at <= ended
     assert len(streams) >= 1
     assert [done for _, done in streams] == [True] * len(streams)
     assert not any('"error"' in text for text, _ in streams)
