@@ -1,6 +1,8 @@
 """Mappings: suggest, save, look into, put into use."""
 
-from fastapi import APIRouter, Path
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path
 
 from app.actions import datasets, mappings
 from app.api.mapping_schemas import (
@@ -69,7 +71,12 @@ def get_version(
 
 @router.post("/{mapping_id}/activate", summary="Put a version into use", responses=errors(404))
 def activate(
-    console: TheConsole, caller: Caller, mapping_id: str, body: ActivateIn | None = None
+    console: TheConsole,
+    caller: Caller,
+    mapping_id: str,
+    body: Annotated[
+        ActivateIn | None, Body(openapi_examples={"the second": {"value": {"version": 2}}})
+    ] = None,
 ) -> MappingVersionDetail:
     """The version that was in use is retired. Without a number the newest is taken."""
     number = None if body is None else body.version
