@@ -49,8 +49,8 @@ def value_traps(evidence: Evidence) -> Iterator[Finding]:
             yield from _suppressed(evidence, name)
             yield from _error_cells(evidence, name)
             yield from _truncated_text(evidence, name)
+    yield from _blank_and_zero(evidence)
     for name in evidence.measures:
-        yield from _blank_and_zero(evidence, name)
         yield from _negative(evidence, name)
         yield from _currency_signs(evidence, name)
     yield from _several(evidence)
@@ -151,19 +151,24 @@ def _truncated_file(evidence: Evidence) -> Iterator[Finding]:
     yield Finding("value.truncated_file", severity, sentence, (), evidence.total_rows, last, step)
 
 
-def _blank_and_zero(evidence: Evidence, column: str) -> Iterator[Finding]:
-    numbers = evidence.number(column)
-    if numbers is None:
+def _blank_and_zero(evidence: Evidence) -> Iterator[Finding]:
+    """Columns in which some cells are blank and others 0; all in one finding, there are often many."""
+    both: dict[str, tuple[int, int]] = {}
+    for name in evidence.measures:
+        numbers = evidence.number(name)
+        blanks = evidence.text(name).null_count()
+        zeros = int((numbers == 0).sum()) if blanks and numbers is not None else 0
+        if blanks and zeros and blanks + zeros >= MIN_ROWS:
+            both[name] = (blanks, zeros)
+    if not both:
         return
-    blank, zero = evidence.text(column).is_null(), (numbers == 0).fill_null(value=False)
-    blanks, zeros = int(blank.sum()), int(zero.sum())
-    if not blanks or not zeros or blanks + zeros < MIN_ROWS:
-        return
-    sentence = f"{listed([column])} is blank in {evidence.share(blanks)} and 0 in {zeros:,}: both occur."
+    first, (blanks, zeros) = max(both.items(), key=lambda item: item[1][0])
+    verb = "is" if len(both) == 1 else "are each"
+    sentence = f"{listed(list(both))} {verb} blank in some rows and 0 in others"
+    sentence += f" («{first[:80]}»: {evidence.share(blanks)} blank, {zeros:,} with 0)."
     step = "Blank stays «not reported» and 0 stays nothing; ask what the retailer means by a blank."
-    yield Finding(
-        "value.blank_and_zero", "note", sentence, (column,), blanks, evidence.lines_where(blank), step
-    )
+    lines = evidence.lines_where(evidence.text(first).is_null())
+    yield Finding("value.blank_and_zero", "note", sentence, tuple(both), blanks, lines, step)
 
 
 def _negative(evidence: Evidence, column: str) -> Iterator[Finding]:
