@@ -10,7 +10,9 @@ from pathlib import Path
 import streamlit
 import structlog
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route
 
 from app.api.application import build_api
 from app.bootstrap import Console, shared_console
@@ -21,6 +23,7 @@ from core.settings import PROJECT_ROOT
 
 LOG = structlog.get_logger(__name__)
 ENTRY = Path(__file__).parent / "main.py"
+ENTRY_SCREEN = "overview"
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -38,7 +41,11 @@ def build_app(console: Console) -> streamlit.App:
         console.close()
         LOG.info("console.stopped")
 
-    routes: list[BaseRoute] = [*sign_in_routes(console), Mount("/api", app=build_api(console))]
+    routes: list[BaseRoute] = [
+        *sign_in_routes(console),
+        Mount("/api", app=build_api(console)),
+        Route(f"/{ENTRY_SCREEN}", _to_the_entry, methods=["GET"]),
+    ]
     return streamlit.App(
         ENTRY,
         lifespan=lifespan,
@@ -46,6 +53,12 @@ def build_app(console: Console) -> streamlit.App:
         middleware=[Middleware(Guard, console=console, page_policy=screen_policy())],
         on_script_error=_tell_script_error,
     )
+
+
+async def _to_the_entry(request: Request) -> RedirectResponse:
+    """Streamlit serves the first screen at / alone, and shows «page not found» under its own name."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"/{query}", 307)
 
 
 def screen_policy() -> str:

@@ -13,9 +13,10 @@ from starlette.websockets import WebSocketDisconnect
 from streamlit.runtime import Runtime
 
 from app.actions import people
-from app.asgi import build_app, screen_policy
+from app.asgi import ENTRY_SCREEN, build_app, screen_policy
 from app.bootstrap import Console, build_console, shared_console
 from app.sign_in_page import PAGE_POLICY, link_page, password_page, spent_page
+from app.ui.screens import OVERVIEW
 from core.settings import Settings
 from core.tenants import audit
 from core.tenants.records import Role
@@ -86,6 +87,16 @@ def test_a_stranger_is_sent_to_the_sign_in_page(visitor: TestClient, path: str) 
 def test_a_program_without_a_session_gets_401(visitor: TestClient, path: str) -> None:
     answer = visitor.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
+
+
+def test_the_first_screen_answers_under_its_name_too(visitor: TestClient, link: str) -> None:
+    assert visitor.get("/overview", headers=PAGE).headers["location"] == "/sign-in"
+    sign_in(visitor, link)
+    answer = visitor.get("/overview?embed=true", headers=PAGE)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/?embed=true")
+    assert visitor.get("/overview", headers=PAGE).headers["location"] == "/"
+    assert f"pages/{ENTRY_SCREEN}.py" == OVERVIEW.path
+    assert visitor.get("/jobs", headers=PAGE).status_code == 200
 
 
 def test_health_answers_everybody(visitor: TestClient) -> None:

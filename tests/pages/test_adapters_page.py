@@ -111,6 +111,22 @@ def test_a_package_is_verified_and_imported(open_as: Open, console: Console) -> 
     assert at.query_params["adapter"] == got.id
 
 
+def test_a_zip_without_a_manifest_asks_for_name_and_type_and_takes_them(
+    open_as: Open, console: Console
+) -> None:
+    folder = Path(adapter_named(console, "retailer_test").path)
+    assert not (folder / "manifest.json").exists()
+    at = open_as(Role.TRAINER, "adapters")
+    at.file_uploader(key="adapter-file").upload("package.zip", zipped(folder))
+    at.form_submit_button[0].click().run()
+    assert "needs a name and a type" in at.error[0].value
+    at.text_input(key="adapter-import-name").set_value("from a hub")
+    at.selectbox(key="adapter-import-type").set_value(AdapterType.DOMAIN)
+    at.form_submit_button[0].click().run()
+    assert not at.error
+    assert adapter_named(console, "from a hub").type is AdapterType.DOMAIN
+
+
 @pytest.mark.parametrize("data", [b"no zip at all", b""], ids=["not a zip", "empty"])
 def test_a_bad_package_is_refused_with_what_why_and_next(
     open_as: Open, console: Console, data: bytes
