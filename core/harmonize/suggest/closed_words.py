@@ -30,7 +30,7 @@ _WRITTEN = {
     },
     "cost_model": {
         "vcpm": "vcpm viewablecpm cpmv costperthousandviewableimpressions ecvpm",
-        "cpc": "cpc costperclick ppc click clicks perclick klick costperclicks zak linkclicks ~costperclick",
+        "cpc": "cpc costperclick ppc click clicks perclick klick costperclicks linkclicks ~costperclick",
         "cpm": "cpm costpermille impression impressions perimpression costperthousand tkp costperthousandimpressions"
         " ~costperthousand ~cpm",
         "cpa": "cpa cpo cps costperaction costperorder costperacquisition costpersale order commission conversion"

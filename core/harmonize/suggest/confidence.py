@@ -31,7 +31,7 @@ class Features:
 
 
 #: Weights of Features.vector().
-WEIGHTS = (0.0249, 0.5627, 0.0482, 1.6008, -0.9986)
+WEIGHTS = (-0.0346, 0.5548, 0.0638, 1.6206, -1.0363)
 #: Below this a suggestion is not made: the two best candidates are shown instead.
 ABSTAIN_BELOW = 0.5
 #: Most that is said for «nothing is suggested»: about so many of these columns have no place in RMIS.

@@ -32,6 +32,7 @@ def weigh_context(columns: Sequence[Evidence], relations: Relations) -> None:
     _known_rates(by_name, relations)
     _found_rates(by_name, relations)
     _vocabulary(columns)
+    _people_and_events(columns)
 
 
 def _strength(each: Evidence, targets: Sequence[str]) -> float:
@@ -119,16 +120,24 @@ def _vocabulary(columns: Sequence[Evidence]) -> None:
             each.add("impressions", 2.0, "no other column is what the clicks are of")
             each.add("page_views", -1.0)
             each.add("video_views", -0.5)
-    if "event_type" in targets:
-        for each in columns:
-            if each.reading.concepts() == {"id"} and each.column.distinct >= 0.8 * each.column.rows:
-                each.add("dedup_key", 5.0, "each event has its own")
     if {"video_completes", "derived.vtr"} & targets or anywhere("quartile") or anywhere("videocomplete"):
         _shift(columns, lambda each: _only(each, "view"), "video_views", "page_views", 1.6)
     if anywhere("sale") and not anywhere("revenue"):
         return
     if "cost" not in {each.best()[0] for each in columns if not _only(each, "revenue")}:
         _revenue_as_cost(columns, anywhere("sale"))
+
+
+def _people_and_events(columns: Sequence[Evidence]) -> None:
+    """A customer of nearly every row is a person; a bare id of single events is what repeats are known by."""
+    for each in columns:
+        many = each.column.rows >= 8 and each.column.distinct > 0.5 * each.column.rows
+        if many and "account" in each.reading.concepts() and {"customer", "member"} & set(each.reading.words):
+            each.add("user_id", 8.0, "nearly every row has another one")
+    if any(each.best()[0] == "event_type" and each.best()[1] >= _SURE for each in columns):
+        for each in columns:
+            if each.reading.concepts() == {"id"} and each.column.distinct >= 0.8 * each.column.rows:
+                each.add("dedup_key", 5.0, "each event has its own")
 
 
 def _revenue_as_cost(columns: Sequence[Evidence], sales_known: bool) -> None:

@@ -4,17 +4,32 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from core.harmonize.records import Rule, SourceCard, Transform
 from core.harmonize.suggest.memory import MemoryIndex
 from core.harmonize.suggest.names import NameReading, read_name
-from core.harmonize.suggest.profile import ColumnProfile
+from core.harmonize.suggest.profile import ColumnProfile, ValueKind
 from core.harmonize.suggest.values import value_candidates, value_points
+from core.rmis.facts import FactGroup, fact_column
 
 #: Points of a name that is exactly a target's name, and of a column of which nothing is known.
 NAME, NOTHING = 6.0, 2.6
 #: A name must say at least this much before it speaks at all.
 LEAST_SCORE = 0.24
+#: Value points that contradict a name, and the points of «no place» where a name is contradicted.
+REFUTES, REFUTED = -2.8, 3.6
+#: Concept of a list's name → the event that each of its items is.
+EVENTS = MappingProxyType(
+    {
+        "impression": "impression",
+        "click": "click",
+        "purchase": "purchase",
+        "order": "purchase",
+        "conversion": "purchase",
+        "atc": "add_to_cart",
+    }
+)
 DOCUMENT, BUILTIN, VOICE = 3.2, 10.0, 3.0
 
 
@@ -94,10 +109,28 @@ def gather(
                 each.rule, each.rule_from = rule, "builtin"
         for opinion in opinions:
             _of_voice(each, opinion.get(column.name))
-        for target in list(each.points):
-            each.add(target, value_points(column, target))
+        _of_values(each)
         found.append(each)
     return found
+
+
+def _of_values(each: Evidence) -> None:
+    """Weigh every candidate by the values; a name that its values contradict is of something RMIS has no place for."""
+    refuted = 0.0
+    for target in list(each.points):
+        fit = value_points(each.column, target)
+        each.add(target, fit)
+        fact = fact_column(target) if target else None
+        if fit <= REFUTES and fact is not None and fact.group is not FactGroup.TIME:
+            refuted = max(refuted, each.reading.score(target))
+    if refuted >= 0.75:
+        each.add(
+            "",
+            max(0.0, REFUTED * refuted - each.points.get("", 0.0)),
+            "its values are not what its name says",
+        )
+    if each.column.kind is ValueKind.LIST and each.reading.concepts() & EVENTS.keys():
+        each.add("event_type", 5.0, "it holds a list of events")
 
 
 def _is_clock_part(each: Evidence) -> bool:

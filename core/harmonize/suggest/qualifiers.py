@@ -164,13 +164,16 @@ def join_terms(name: Terms, others: Iterable[Terms]) -> Terms:
     return {key: value for key, value in terms.items() if value is not None}
 
 
-def widen_total(names: Mapping[str, Terms], totals: Iterable[str]) -> dict[str, Terms]:
-    """Columns named total beside parts of the same number are the total of that split.
+def widen_total(
+    names: Mapping[str, Terms], totals: Iterable[str], beside: Iterable[Terms] = ()
+) -> dict[str, Terms]:
+    """Columns named total beside parts of a number are the total of that split.
 
-    `names`: column → terms, all of one target.
+    `names`: column → terms, all of one target; `beside`: terms of the report's other outcomes.
     """
-    scopes = {terms.get("sku_scope") for terms in names.values()}
-    channels = {terms.get("sales_channel") for terms in names.values()}
+    others = [*names.values(), *beside]
+    scopes = {terms.get("sku_scope") for terms in others}
+    channels = {terms.get("sales_channel") for terms in others}
     widened = {name: dict(terms) for name, terms in names.items()}
     for name in totals:
         terms = widened[name]
@@ -179,6 +182,18 @@ def widen_total(names: Mapping[str, Terms], totals: Iterable[str]) -> dict[str, 
         if channels & {"online", "store", "pickup", "delivery"}:
             terms.setdefault("sales_channel", "total")
     return widened
+
+
+def split_by_shop(terms: Mapping[str, Terms], concepts: Mapping[str, frozenset[str]]) -> dict[str, Terms]:
+    """Where the orders of a product stand beside those of its shop, the product's are of the advertised one alone."""
+    shops = [name for name in terms if "store" in concepts[name]]
+    products = [name for name in terms if {"product", "productcode"} & concepts[name]]
+    split = {name: dict(each) for name, each in terms.items()}
+    if shops and products and not set(shops) & set(products):
+        for names, scope in ((products, "same_sku"), (shops, "total")):
+            for name in names:
+                split[name].setdefault("sku_scope", scope)
+    return split
 
 
 def both_windows(terms: Terms, default: Terms) -> Terms:

@@ -142,10 +142,17 @@ def _terms(decisions: Sequence[Decision], card: SourceCard | None) -> dict[str, 
     """Qualifiers of every outcome column; repeats of the same number under the same terms become repeats."""
     headline, network = terms_of.terms_of_headline(card), terms_of.terms_of_network(card)
     terms: dict[str, Terms] = {}
-    for target, group in groups_by_target(decisions):
-        own = {each.evidence.name: terms_of.terms_of_name(each.evidence.reading, target) for each in group}
+    groups = list(groups_by_target(decisions))
+    said = {
+        target: {each.evidence.name: terms_of.terms_of_name(each.evidence.reading, target) for each in group}
+        for target, group in groups
+    }
+    beside = [each for names in said.values() for each in names.values()]
+    for target, group in groups:
+        own = said[target]
         totals = [each.evidence.name for each in group if "total" in each.evidence.reading.concepts()]
-        own = terms_of.widen_total(own, totals)
+        concepts = {each.evidence.name: each.evidence.reading.concepts() for each in group}
+        own = terms_of.split_by_shop(terms_of.widen_total(own, totals, beside), concepts)
         for each in group:
             name = each.evidence.name
             others = _other_terms(each.evidence, target)

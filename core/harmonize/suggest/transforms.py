@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.harmonize.records import Transform
 from core.harmonize.suggest.closed_words import closed_targets, word_map
-from core.harmonize.suggest.evidence import Evidence
+from core.harmonize.suggest.evidence import EVENTS, Evidence
 from core.harmonize.suggest.profile import ColumnProfile, ValueKind
 from core.harmonize.suggest.times import TimeShape
 from core.harmonize.suggest.units import Unit
@@ -77,10 +77,15 @@ def _documented(each: Evidence, transform: Transform, setting: Setting) -> Trans
 def _by_type(each: Evidence, fact: FactColumn, setting: Setting) -> Transform:
     column = each.column
     if column.kind is ValueKind.LIST:
-        return Transform(op=TransformOp.EXPLODE, path=column.name)
+        event = next((EVENTS[concept] for concept in sorted(each.reading.concepts() & EVENTS.keys())), None)
+        return Transform(op=TransformOp.EXPLODE, path=column.name, const=event)
     match fact.dtype:
         case FactType.TIMESTAMP:
-            return _to_utc(column, column.time, setting, _zone_of_name(each)) if column.time else Transform()
+            if column.time is None:
+                return Transform()
+            spans = bool(each.reading.concepts() & {"week", "month"})
+            shape = replace(column.time, grain="aggregate") if spans else column.time
+            return _to_utc(column, shape, setting, _zone_of_name(each))
         case FactType.DATE:
             plain = column.time is None or column.time.format == "%Y-%m-%d"
             return Transform() if plain or not column.time else _to_utc(column, column.time, setting, None)

@@ -66,6 +66,7 @@ _CURRENCIES = frozenset(
         "LKR",
     ]
 )
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}|(?:\d{1,3}\.){3}\d{1,3}")
 _NEVER, _AGAINST, _DOUBT = -6.0, -3.0, -1.0
 _TEXTUAL = frozenset({ValueKind.TEXT, ValueKind.WORD, ValueKind.CODE, ValueKind.URL, ValueKind.UUID})
 
@@ -78,7 +79,7 @@ def value_points(column: ColumnProfile, target: str) -> float:
     if fact is None:
         return 0.0
     if column.kind is ValueKind.LIST:
-        return _DOUBT if target == "event_type" else _NEVER
+        return 0.0 if target == "event_type" else _NEVER
     match fact.dtype:
         case FactType.TIMESTAMP | FactType.DATE:
             return _time(column, target)
@@ -109,6 +110,8 @@ def value_candidates(column: ColumnProfile) -> dict[str, float]:
         found["creative_size"] = 4.5
     if _all(column, _ASIN.fullmatch):
         found["product_id"] = 4.0
+    if _all(column, _ADDRESS.fullmatch):
+        found["user_id"] = 6.5  # people's addresses are never kept as they are
     if _gtins(column) and column.distinct >= 3:
         found["upc"] = 4.2
     if column.kind in (ValueKind.WORD, ValueKind.CODE, ValueKind.TEXT) and column.distinct <= 20:
@@ -213,7 +216,7 @@ def _word(column: ColumnProfile, target: str) -> float:
         return _DOUBT
     known = known_share(target, column.values[:40])
     if known == 0:
-        return -3.2 if target in ("device", "event_type") else -5.0
+        return -5.0 if target == "placement_type" else -3.2
     return -1.0 + 2.6 * known
 
 

@@ -86,6 +86,17 @@ def test_total_is_the_total_of_the_split_that_stands_beside_it() -> None:
     assert terms.widen_total({"total": {}, "clicks": {"touch": "click"}}, ["total"])["total"] == {}
 
 
+def test_orders_of_a_product_beside_those_of_its_shop_are_of_the_same_sku() -> None:
+    concepts = {
+        "Product Orders": frozenset({"product", "order"}),
+        "Store Orders": frozenset({"store", "order"}),
+    }
+    split = terms.split_by_shop({name: {} for name in concepts}, concepts)
+    assert split == {"Product Orders": {"sku_scope": "same_sku"}, "Store Orders": {"sku_scope": "total"}}
+    alone = {"Product Sales": frozenset({"product", "sale"})}
+    assert terms.split_by_shop({"Product Sales": {}}, alone) == {"Product Sales": {}}
+
+
 def test_only_outcomes_take_terms() -> None:
     assert terms.takes_terms("ntb_sales")
     assert not terms.takes_terms("clicks")

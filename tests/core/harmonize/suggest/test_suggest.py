@@ -165,6 +165,36 @@ def test_a_voice_that_talks_nonsense_is_not_heard() -> None:
     assert told.transform == Transform(op="divide", by=100)
 
 
+def test_addresses_of_people_are_never_kept_as_they_are() -> None:
+    found = read(
+        xqz=[f"person{row}@mail.example" for row in range(6)], kpl=[f"10.0.0.{row}" for row in range(6)]
+    )
+    assert targets(found)["xqz"] == ("user_id", "pseudonymize")
+    assert found["kpl"].transform["op"] in ("drop", "none", "pseudonymize")
+    assert found["kpl"].target in (None, "user_id")
+
+
+def test_a_customer_of_every_row_is_a_person_and_one_of_all_rows_an_account() -> None:
+    many = [f"77{row}41" for row in range(9)]
+    assert targets(read(**{"Customer ID": many}))["Customer ID"] == ("user_id", "pseudonymize")
+    assert targets(read(**{"Customer ID": many[:1] * 9}))["Customer ID"] == ("account_id", "string_id")
+
+
+def test_a_name_that_its_values_contradict_has_no_place() -> None:
+    found = read(position=["ATF", "BTF"] * 3, new_to_brand=["true", "false"] * 3)
+    assert targets(found) == {"position": (None, "drop"), "new_to_brand": (None, "drop")}
+
+
+def test_a_list_of_events_is_made_rows() -> None:
+    found = read(clicks=['[{"id": "a"}]', '[{"id": "b"}]'])["clicks"]
+    assert found.target == "event_type"
+    assert found.transform == {"op": "explode", "const": "click", "path": "clicks"}
+
+
+def test_a_week_is_an_aggregate_although_its_first_day_stands_for_it() -> None:
+    assert read(week=["2026-03-02", "2026-03-09"])["week"].transform["grain"] == "aggregate"
+
+
 def test_suggestions_become_rules_of_a_mapping() -> None:
     found = read(
         Day=DAYS,
