@@ -33,7 +33,21 @@ DATASETS = Screen(
     "Datasets",
     ":material/database:",
     "Look at a set, check it, and train an adapter from it.",
-    "Build",
+    "Data",
+)
+MAPPINGS = Screen(
+    "mappings",
+    "Mappings",
+    ":material/schema:",
+    "Turn any retailer's file into RMIS: column by column, checked to the cent.",
+    "Data",
+)
+DATA_BROWSER = Screen(
+    "data_browser",
+    "Data browser",
+    ":material/table_view:",
+    "Raw and harmonized rows side by side; catalog, priors, metrics and audiences.",
+    "Data",
 )
 TRAINING = Screen(
     "training",
@@ -67,7 +81,7 @@ ADMIN = Screen(
     "Manage",
 )
 
-SCREENS = (OVERVIEW, DATASETS, TRAINING, JOBS, ADAPTERS, FEDERATION, ADMIN)
+SCREENS = (OVERVIEW, DATASETS, MAPPINGS, DATA_BROWSER, TRAINING, JOBS, ADAPTERS, FEDERATION, ADMIN)
 
 
 def screens_for(principal: Principal) -> list[Screen]:
