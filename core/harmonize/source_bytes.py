@@ -79,7 +79,7 @@ def kind_of(head: bytes, name: str) -> SourceKind | None:
         )
     if head.startswith(PDF) or _MARKUP.match(head[:200].removeprefix(codecs.BOM_UTF8)):
         raise refused(name, "It is a document (PDF, HTML or XML), not a table.")
-    if head[:2] not in _UTF16 and head.count(b"\0") > len(head) // 50:
+    if head[:2] not in _UTF16 and head.count(b"\0") > 16 + len(head) // 50:
         raise refused(name, "It holds binary data, not text.")
     return None
 
@@ -115,7 +115,7 @@ def _leave_line(file: io.FileIO, newline: bytes, size: int) -> None:
 
 
 def from_utf16(path: Path, target: Path) -> bool:
-    """Whether a text is UTF-16 by its byte order mark; then `target` holds it in UTF-8."""
+    """Whether a text is UTF-16 by its byte order mark; then `target` holds it in UTF-8 with such a mark."""
     encoding = _UTF16.get(head_of(path, 2))
     if encoding:
         _transcode(path, target, encoding, skip=2)
@@ -175,6 +175,7 @@ def _transcode(path: Path, target: Path, encoding: str, skip: int) -> None:
     decoder = codecs.getincrementaldecoder(encoding)("surrogatepass" if skip else "strict")
     with path.open("rb") as file, target.open("wb") as out:
         file.seek(skip)
+        out.write(codecs.BOM_UTF8)
         while chunk := file.read(CHUNK_BYTES):
             out.write(decoder.decode(chunk).encode("utf-8", "surrogatepass"))
         out.write(decoder.decode(b"", final=False).encode("utf-8", "surrogatepass"))

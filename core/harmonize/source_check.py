@@ -4,6 +4,8 @@ One bit for each byte, in words of 64: quotes, separators and line ends of a who
 which costs about a fifth of what reading the block does.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,35 +13,49 @@ Words = NDArray[np.uint64]
 _ONE, _LAST = np.uint64(1), np.uint64(63)
 
 
-def check_block(block: bytes, delimiter: bytes, newline: bytes, columns: int) -> int | None:
-    """Rows of a block of whole lines if each is exactly one record of `columns` cells; None otherwise.
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What regular lines have: what separates cells and lines, cells, and the most bytes."""
 
-    Proven for each line, not by totals. None also for blank lines, NUL, lone carriage returns, text that is
-    not UTF-8, and quotes that do not enclose whole cells on one line. `block` ends in `newline`.
+    delimiter: bytes
+    newline: bytes
+    columns: int
+    longest: int
+
+
+def check_block(block: bytes, grid: Grid) -> int | None:
+    """Rows of a block of whole lines if each is exactly one record of the grid; None otherwise.
+
+    Proven for each line, not by totals. None also for blank lines, lines that are too long, NUL, lone carriage
+    returns, text that is not UTF-8, and quotes that do not enclose whole cells on one line. `block` ends in the
+    line end.
     """
     if b"\0" in block or not is_utf8(block):
         return None
     codes = np.frombuffer(block, np.uint8)
-    ends, separators = codes == newline[0], _words(codes == delimiter[0])
+    ends, separators = codes == grid.newline[0], _words(codes == grid.delimiter[0])
     if b'"' in block:
         inside = _inside_quotes(codes, separators, _words(ends))
         if inside is None:
             return None
         separators &= ~inside
-    if newline != b"\r" and b"\r" in block and not _returns_end_lines(codes, _words(ends)):
+    if grid.newline != b"\r" and b"\r" in block and not _returns_end_lines(codes, _words(ends)):
         return None
     places = np.flatnonzero(ends)
-    if columns == 1 and bool(_blank(codes, places).any()):
+    if grid.columns == 1 and bool(_blank(codes, places).any()):
         return None
-    return len(places) if bool((_per_line(separators, places) == columns - 1).all()) else None
+    if len(block) > grid.longest and int(np.diff(places, prepend=-1).max()) > grid.longest:
+        return None
+    return len(places) if bool((_per_line(separators, places) == grid.columns - 1).all()) else None
 
 
-def regular_lines(block: bytes, delimiter: bytes, newline: bytes, columns: int) -> NDArray[np.bool_]:
-    """Which lines of a block without quotes have exactly `columns` cells and are not blank."""
+def regular_lines(block: bytes, grid: Grid) -> NDArray[np.bool_]:
+    """Which lines of a block without quotes are records of the grid and neither blank nor too long."""
     codes = np.frombuffer(block, np.uint8)
-    places = np.flatnonzero(codes == newline[0])
-    counts = _per_line(_words(codes == delimiter[0]), places)
-    return np.asarray((counts == columns - 1) & ~_blank(codes, places))
+    places = np.flatnonzero(codes == grid.newline[0])
+    counts = _per_line(_words(codes == grid.delimiter[0]), places)
+    short = np.diff(places, prepend=-1) <= grid.longest
+    return np.asarray((counts == grid.columns - 1) & ~_blank(codes, places) & short)
 
 
 def is_utf8(block: bytes) -> bool:

@@ -10,6 +10,7 @@ from core.harmonize.source_records import LINE
 from core.storage.text import storable
 
 DELIMITERS = (",", ";", "\t", "|")
+ONE_COLUMN = "\x1f"
 _LOOKED_AT, _PREAMBLE, _NAME, _NOTE = 200, 50, 480, 500
 _NUMBER = re.compile(r"[-+(]?[$€£]?\s?\d[\d.,\s]*%?\)?\Z")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d.*)?\Z")
@@ -37,9 +38,13 @@ class Header:
 
 
 def find_delimiter(lines: Sequence[str]) -> str:
-    """What separates the columns of a text, by its first lines: the sign that gives the most even table."""
-    scores = [(_evenness(head_rows(lines, sign)), -place, sign) for place, sign in enumerate(DELIMITERS)]
-    return max(scores)[2]
+    """What separates the columns of a text, by its first lines: the sign that gives the most even table.
+
+    Where none does, the table has one column, and the answer is a sign that no text holds.
+    """
+    scores = {sign: _evenness(head_rows(lines, sign)) for sign in DELIMITERS}
+    best = max(DELIMITERS, key=lambda sign: (scores[sign][1:], -DELIMITERS.index(sign)))
+    return best if scores[best][0] >= _EVEN else ONE_COLUMN
 
 
 def head_rows(lines: Sequence[str], delimiter: str) -> list[Row]:
@@ -59,7 +64,7 @@ def head_rows(lines: Sequence[str], delimiter: str) -> list[Row]:
 
 def find_header(rows: Sequence[Row]) -> Header:
     """The header among the first rows of a table: what stands above it are notes, not data."""
-    share, width = _evenness(rows)
+    share, _, width = _evenness(rows)
     if share < _EVEN:
         width = 1
     place = _header_place(rows, width)
@@ -101,16 +106,20 @@ def _width(rows: Sequence[Row]) -> int:
     return max(counts, key=lambda cells: (counts[cells], cells)) if counts else 1
 
 
-def _evenness(rows: Sequence[Row]) -> tuple[float, int]:
-    """How much the rows look like one table: rows of the header's width, less those after it that are not."""
+def _evenness(rows: Sequence[Row]) -> tuple[float, float, int]:
+    """How much the rows look like one table: part of the rows from the header on that have its width, that part
+    times their number, and the width. Half of the part where there is no header.
+    """
     width = _width(rows)
     if width < 2:
-        return 0.0, 1
+        return 0.0, 0.0, 1
     place = _header_place(rows, width)
     body = rows[place:] if place is not None else rows
+    if width == 2 and len(body) == 1 < len(rows):  # a last line with one separator in it is no table
+        return 0.0, 0.0, 1
     even = sum(len(row.cells) == width for row in body)
-    share = even / max(1, len(body))
-    return (share if place is not None else share / 2), width
+    share = even / max(1, len(body)) * (1.0 if place is not None else 0.5)
+    return share, share * even, width
 
 
 def _header_place(rows: Sequence[Row], width: int) -> int | None:

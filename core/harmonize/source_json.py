@@ -16,6 +16,8 @@ from core.harmonize.source_records import LINE, LINE_TYPE, SourceKind, SourceLim
 
 #: Forms that are kept for a file, and lines below which a form is not worth its expression.
 _MOST_FORMS, _FEW = 16, 50
+#: Line, reason and text of a broken row.
+Broken = tuple[int, str, bytes | str]
 
 
 class JsonRows:
@@ -24,10 +26,16 @@ class JsonRows:
     def __init__(self, parts: Parts, log: BrokenLog, limits: SourceLimits) -> None:
         self._parts, self._log, self._limits = parts, log, limits
         self._forms: list[Form] = []
+        self._broken: list[Broken] = []
         self._columns: dict[str, None] = {}
 
-    def add(self, objects: pl.Series, numbers: pl.Series) -> None:
-        """Rows of some objects, each given as text with the line on which it begins."""
+    def add(self, objects: pl.Series, numbers: pl.Series, broken: Sequence[Broken] = ()) -> None:
+        """Rows of some objects, each given as text with the line on which it begins.
+
+        `broken` are rows among them that were found broken before; null stands for the text of such a row.
+        """
+        numbers, objects = numbers.filter(objects.is_not_null()), objects.drop_nulls()
+        self._broken = list(broken)
         # Until the end LINE holds a row's place among these: several objects may begin on one line.
         order = pl.Series(LINE, range(len(objects)), LINE_TYPE)
         lines = pl.DataFrame([objects.alias("line"), order])
@@ -45,6 +53,8 @@ class JsonRows:
             frames = [pl.concat(frames, how="diagonal").sort(LINE)]
         for frame in frames:
             self._parts.add(frame.with_columns(numbers.gather(frame[LINE]).alias(LINE)))
+        for row in sorted(self._broken, key=lambda row: row[0]):
+            self._log.add(*row)
 
     def _take(self, form: Form, lines: pl.DataFrame, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """The lines that do not have the form; rows of those that do go to `frames`."""
@@ -70,7 +80,7 @@ class JsonRows:
                 if self._too_many(row):
                     raise BadRow(f"with it the source has more than {self._limits.columns:,} columns")
             except BadRow as bad:
-                self._log.add(places[place], str(bad), text)
+                self._broken.append((places[place], str(bad), text))
                 continue
             rows.append(row)
             numbers.append(place)
@@ -106,17 +116,13 @@ def open_lines(path: Path, folder: Path, name: str, limits: SourceLimits, log: B
             log.add(line, too_long, block)
             line += 1
             continue
-        if is_utf8(block):
-            texts = pl.Series("line", block.decode("utf-8").split(newline.decode())[:-1], pl.String)
-        else:
-            texts = _decoded(block.split(newline)[:-1], line, log)
-        lines = pl.DataFrame([texts, pl.Series(LINE, range(line, line + len(texts)), LINE_TYPE)])
-        lines = lines.filter(texts.str.strip_chars(" \t\r\n").str.len_bytes() > 0)
-        long = lines["line"].str.len_bytes() > limits.line_bytes
-        for text, number in lines.filter(long).iter_rows():
-            log.add(number, too_long, text)
-        lines = lines.filter(~long)
-        rows.add(lines["line"], lines[LINE])
+        texts, broken = _decoded(block.split(newline)[:-1], line)
+        numbers = pl.Series(LINE, range(line, line + len(texts)), LINE_TYPE)
+        long = texts.str.len_bytes() > limits.line_bytes
+        pairs = zip(numbers.filter(long), texts.filter(long), strict=True)
+        broken += [(number, too_long, text) for number, text in pairs]
+        kept = ~long & (texts.str.strip_chars(" \t\r\n").str.len_bytes() > 0)
+        rows.add(texts.filter(kept), numbers.filter(kept), broken)
         line += len(texts)
     columns = rows.columns()
     return Table(SourceKind.JSONL, columns, parts.scan(columns), parts.rows)
@@ -138,27 +144,26 @@ def open_document(path: Path, folder: Path, name: str, limits: SourceLimits, log
         if found.goes_on:
             return None
         for objects, numbers, endings in objects_of(text, found, limits):
-            for line, reason, raw in endings:
-                log.add(line, reason, raw)
-            texts = _decoded(objects, numbers, log)
-            rows.add(texts.drop_nulls(), pl.Series(LINE, numbers, LINE_TYPE).filter(texts.is_not_null()))
+            texts, broken = _decoded(objects, numbers)
+            rows.add(texts, pl.Series(LINE, numbers, LINE_TYPE), [*broken, *endings])
     if not parts.rows and log.count and not found.listed:
         raise refused(name, f"Its only row is broken: {log.first[0].reason}.", "Correct it.")
     columns = rows.columns()
     return Table(SourceKind.JSON, columns, parts.scan(columns), parts.rows, found.notes)
 
 
-def _decoded(raw: Sequence[bytes], numbers: Sequence[int] | int, log: BrokenLog) -> pl.Series:
+def _decoded(raw: Sequence[bytes], numbers: Sequence[int] | int) -> tuple[pl.Series, list[Broken]]:
     """The texts of some rows, null where one is not UTF-8. `numbers` are their lines, or the first of them."""
     whole = b"\n".join(raw)
     if is_utf8(whole):
-        return pl.Series("line", whole.decode("utf-8").split("\n") if raw else [], pl.String)
+        return pl.Series("line", whole.decode("utf-8").split("\n") if raw else [], pl.String), []
     texts: list[str | None] = []
+    broken: list[Broken] = []
     for place, row in enumerate(raw):
         try:
             texts.append(row.decode("utf-8"))
         except UnicodeDecodeError as error:
             number = numbers + place if isinstance(numbers, int) else numbers[place]
-            log.add(number, f"byte {error.start + 1} of the row is not UTF-8", row)
+            broken.append((number, f"byte {error.start + 1} of the row is not UTF-8", row))
             texts.append(None)
-    return pl.Series("line", texts, pl.String)
+    return pl.Series("line", texts, pl.String), broken
