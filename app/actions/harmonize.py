@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,7 +48,17 @@ class RunPart(StrEnum):
 
     ROWS = "rows"
     REJECTED = "rejected"
+    BROKEN = "broken"
     OTHER_WINDOWS = "other_windows"
+
+
+_NOTHING = MappingProxyType(
+    {
+        RunPart.REJECTED: "Every value fitted.",
+        RunPart.BROKEN: "Every row of the file could be read.",
+        RunPart.OTHER_WINDOWS: "No other window or split was there.",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +165,11 @@ def run_file(c: Console, p: Principal, run_id: str, part: RunPart = RunPart.ROWS
                 "Harmonize the dataset again.",
             )
         return rows
-    name = run.report["rejected_path" if part is RunPart.REJECTED else "apart_path"]
-    if not name or not (rows.parent / name).is_file():
-        raise NotFoundError(
-            "This run has no such file.",
-            "No row was rejected." if part is RunPart.REJECTED else "No other window or split was there.",
-            "Download its rows.",
-        )
-    return rows.parent / str(name)
+    suffix = rows.suffix if part is RunPart.OTHER_WINDOWS else ".csv"
+    beside = rows.with_name(f"rows.{part}{suffix}")
+    if not beside.is_file():
+        raise NotFoundError("This run has no such file.", _NOTHING[part], "Download its rows.")
+    return beside
 
 
 def source_of(c: Console, p: Principal, run: HarmonizedRun) -> Dataset:

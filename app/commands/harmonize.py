@@ -14,6 +14,7 @@ from app.commands.output import JsonOption, TenantOption, answer, facts, plain, 
 from app.pseudonyms import key_for
 from core.errors import NotFoundError
 from core.harmonize.apply import run_harmonize
+from core.harmonize.broken_rows import export_broken
 from core.harmonize.mapping_files import read_card, read_mapping
 from core.harmonize.preamble import complete_card
 from core.harmonize.records import Mapping, SourceCard
@@ -76,11 +77,9 @@ def harmonize(
             work_dir=work_dir,
             pseudonym_key=key_for(rules, quiet_settings().home),
         )
-    answer(
-        {"file": file, "mapping": label, "conserved": report.conserved, **plain(report)},
-        lambda: _text(report),
-        as_json,
-    )
+        broken = export_broken(source, rules, out)
+    told = {"file": file, "mapping": label, "conserved": report.conserved, "broken_path": broken}
+    answer({**told, **plain(report)}, lambda: _text(report, broken), as_json)
     raise typer.Exit(0 if report.conserved else 1)
 
 
@@ -130,13 +129,13 @@ def totals_table(report: HarmonizeReport) -> list[tuple[str, ...]]:
     ]
 
 
-def _text(report: HarmonizeReport) -> str:
+def _text(report: HarmonizeReport, broken: Path | None) -> str:
     errors = sum(each.severity == "error" for each in report.findings)
     warnings = sum(each.severity == "warning" for each in report.findings)
     pairs: list[tuple[str, Any]] = [
         ("wrote", report.out_path),
         ("rows", f"{report.rows_in:,} in, {report.rows_out:,} out"),
-        ("broken rows", report.broken_rows or None),
+        ("broken rows", f"{report.broken_rows:,}, listed in {broken}" if broken else None),
         ("duplicates", report.duplicates_removed or None),
         ("suppressed", report.suppressed_rows or None),
         ("coverage", f"{report.coverage:.0%} of the columns"),

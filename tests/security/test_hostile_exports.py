@@ -129,7 +129,7 @@ def test_row_23_what_is_pseudonymized_is_nowhere_in_what_was_made(
 ) -> None:
     secrets = [f"shopper-{n:05d}@mail.example" for n in range(40)]
     lines = [f"2026-03-01,{secret},{'x' if n % 7 == 0 else n}" for n, secret in enumerate(secrets)]
-    content = "\n".join(["day,user,clicks", *lines, lines[0], f'2026-03-01,"{secrets[1]}']) + "\n"
+    content = "\n".join(["day,user,clicks", *lines, lines[0], f"2026-03-01,{secrets[1]}"]) + "\n"
     dataset = upload(api, ours, content.encode()).json()
     rules = [
         {"source_field": "day", "target": "date_local"},
@@ -144,7 +144,7 @@ def test_row_23_what_is_pseudonymized_is_nowhere_in_what_was_made(
     assert run["job_id"] == job["id"]
     folder = console.settings.harmonized_dir / job["id"]
     made = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert "rows.csv" in made
+    assert made.keys() >= {"rows.csv", "rows.rejected.csv", "rows.broken.csv"}
     told = json.dumps(run) + api.get(f"/harmonize/jobs/{job['id']}", headers=ours.headers(Role.VIEWER)).text
     for secret in secrets:
         name = secret.partition("@")[0].encode()
