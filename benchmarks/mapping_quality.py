@@ -4,7 +4,8 @@
 
 The shapes are real column lists of public report documentation with invented values, gold targets, transforms and
 qualifiers (tests/core/harmonize/shapes). Each network is judged with memory and calibration of the others only.
-«never seen»: the built-in mappings of the same network are switched off; «with built-ins»: they are on, as in use.
+never_seen: the built-in mappings of the same network are switched off. never_seen_no_memory: and nothing is remembered.
+as_installed: the built-in mappings are on and nothing is remembered, as for the first report of a new house.
 Prints JSON: shares with 95 % Wilson intervals for the target, with the operation, with the qualifiers (exactly the
 gold ones; and `agrees`: every gold one is there), the calibration error of the confidence over targets, abstentions,
 derived or duplicate columns that would be summed, a fuzzy name matcher (difflib) on the same columns, and networks.
@@ -140,7 +141,7 @@ def calibrate(found: Iterable[Example], without: str = "") -> tuple[float, ...]:
 def judge(
     shape: Shape, shapes: Sequence[Shape], builtins: Sequence[BuiltIn], weights: Sequence[float]
 ) -> list[Suggestion]:
-    """Suggestions for a shape with the memory of the other networks."""
+    """Suggestions for a shape with what `shapes` confirm of other networks; with an empty memory where there are none."""
     memory = memory_of_others(shapes, shape.network)
     return suggest(shape.columns, card=shape.card, memory=memory, builtins=builtins, weights=weights)
 
@@ -231,15 +232,17 @@ def run_set(
     for shape in shapes:
         if shape.network not in weights:
             weights[shape.network] = calibrate(fitted_on, shape.network)
-    never, known = {}, {}
+    never, bare, installed = {}, {}, {}
     for shape in shapes:
         own = weights[shape.network]
         never[shape.name] = judge(shape, everything, without_network(builtins, shape.network), own)
-        known[shape.name] = judge(shape, everything, builtins, own)
+        bare[shape.name] = judge(shape, (), without_network(builtins, shape.network), own)
+        installed[shape.name] = judge(shape, (), builtins, own)
     baseline = [fuzzy_target(rule.source_field) == rule.target for shape in shapes for rule in shape.gold]
     figures = {
         "never_seen": score(shapes, never),
-        "with_built_ins": score(shapes, known),
+        "never_seen_no_memory": score(shapes, bare),
+        "as_installed": score(shapes, installed),
         "fuzzy_names_target": share(baseline),
         "networks": by_network(shapes, never),
     }

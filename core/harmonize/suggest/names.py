@@ -24,6 +24,8 @@ from core.harmonize.suggest.tokens import is_unspaced, split_name
 WINDOW = "window"
 MAX_READINGS = 12
 MAX_WORDS = 40
+#: Longer runs of letters are no words; taking them apart would only cost time.
+LONGEST_WORD = 40
 #: How much a word counts that was only recognised by its likeness to a known one.
 ALIKE = 0.8
 _BARE_WINDOWS = frozenset(["1", "3", "7", "14", "15", "28", "30", "45", "60", "90"])
@@ -135,7 +137,7 @@ def _spaced(word: str) -> list[str]:
     words = lexicon().words
     if is_unspaced(word):
         return _unspaced(word)
-    if word_key((word,)) in words or not word.isalpha() or len(word) < 5:
+    if word_key((word,)) in words or not word.isalpha() or not 5 <= len(word) <= LONGEST_WORD:
         return [word]
     return list(_parts(word)) or [word]
 
@@ -235,7 +237,7 @@ _LEADS = frozenset(["l", "last", "past", "d", "p"])
 @lru_cache(maxsize=8192)
 def _alike(word: str) -> tuple[str, ...]:
     """Concepts of the one known word that this is a misspelling or a shortening of."""
-    if len(word) < 4 or not word.isalpha():
+    if not 4 <= len(word) <= LONGEST_WORD or not word.isalpha():
         return ()
     bones = _VOWELS.sub("", word[1:])
     for known in _by_letter().get(word[0], ()):

@@ -17,6 +17,8 @@ ROWS = 1_000
 NUMBER_ROWS = 400
 DISTINCT = 400
 SAMPLES = 12
+#: Letters of a value that are looked at: enough to know what it is, however long it goes on.
+LETTERS = 500
 
 Numbers = NDArray[np.float64]
 
@@ -109,7 +111,7 @@ def profile_values(name: str, values: Sequence[str | None]) -> ColumnProfile:
 
 def _profile(name: str, column: pl.Series) -> ColumnProfile:
     texts = _as_text(column)
-    stripped = texts.str.strip_chars()
+    stripped = texts.str.head(LETTERS).str.strip_chars()
     stripped = stripped.replace("", None) if stripped.dtype == pl.String else stripped
     known = stripped.drop_nulls()
     rows = len(texts)

@@ -229,6 +229,15 @@ def test_hostile_names_are_only_names(name: str) -> None:
     assert 0 <= found[0].confidence <= 1
 
 
+def test_long_senseless_names_and_endless_cells_take_bounded_time() -> None:
+    names = ["".join(chr(97 + (7 * at + index * index) % 26) for index in range(300)) for at in range(60)]
+    started = time.process_time()
+    suggest(
+        [profile_values(name, ["9" * 100_000, "a@" * 50_000, "1," * 50_000]) for name in names], builtins=()
+    )
+    assert time.process_time() - started < 5
+
+
 def test_an_empty_report_has_no_suggestions() -> None:
     assert suggest([]) == []
 
