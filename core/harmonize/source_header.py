@@ -15,7 +15,7 @@ _LOOKED_AT, _PREAMBLE, _NAME, _NOTE = 200, 50, 480, 500
 _NUMBER = re.compile(r"[-+(]?[$€£]?\s?\d[\d.,\s]*%?\)?\Z")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d.*)?\Z")
 #: Least part of the rows from the header on, or of half of them without one, that have its width.
-_EVEN = 0.25
+_EVEN = 0.3
 _SPACES = re.compile(r"\s+")
 
 
@@ -133,8 +133,20 @@ def _header_place(rows: Sequence[Row], width: int) -> int | None:
         filled = [cell for cell in cells if cell.strip()]
         if len(filled) * 2 <= width or len(filled) < min(2, width):
             continue
+        if len(filled) < width and (better := _names_below(rows, place, width)):
+            return better
         return None if _is_data(cells, rows[place + 1 :]) else place
     return 0 if width == 1 and rows and not _is_data(rows[0].cells, rows[1:]) else None
+
+
+def _names_below(rows: Sequence[Row], place: int, width: int) -> int | None:
+    """A row soon after one with blank cells that names every column, above rows that hold numbers or dates."""
+    for later in range(place + 1, min(place + 10, len(rows) - 1)):
+        kinds = [_kind(cell) for cell in rows[later].cells]
+        if len(kinds) == width and set(kinds) == {"text"}:
+            below = {_kind(cell) for cell in rows[later + 1].cells}
+            return later if below & {"number", "date"} else None
+    return None
 
 
 def _is_data(cells: Sequence[str], below: Sequence[Row]) -> bool:
