@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from core.errors import InvalidInputError, NotFoundError, RefusedFileError, UnavailableError
 from core.registry.archive import CHUNK_BYTES, refused, unpack
 from core.registry.bases import BaseFacts
+from core.registry.card import adapter_card
 from core.registry.records import Adapter, AdapterType, Manifest
 from core.registry.service import check_bytes, check_name
 from core.registry.verify import CONFIG_FILE, WEIGHTS_FILE, AdapterFacts, check_manifest, verify_folder
@@ -167,32 +168,6 @@ def export_package(adapter: Adapter, folder: Path) -> Path:
         Path(partial).unlink(missing_ok=True)
         raise
     return target
-
-
-def adapter_card(manifest: Manifest) -> str:
-    """README.md of an adapter, in the form that model hubs read."""
-    notice = "\n> Trained on simulated data.\n" if manifest.simulated else ""
-    facts: Mapping[str, object] = {
-        "Type": manifest.type.value,
-        "Base": f"{manifest.base_name} ({manifest.base_digest})",
-        "Digest": manifest.digest,
-        "Rank": manifest.rank,
-        "Layers": ", ".join(manifest.target_modules),
-        "Parameters": f"{manifest.parameters:,}",
-        "Dataset": manifest.dataset_name or "not recorded",
-        "Made": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
-    }
-    scores = {
-        key.replace("_", " "): value
-        for key, value in (manifest.evaluation or {}).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    lines = [f"- {key}: {value}" for key, value in facts.items()]
-    if scores:
-        lines += ["", "## Evaluation on held-out rows", ""]
-        lines += [f"- {key}: {round(value, 4):g}" for key, value in scores.items()]
-    front = f"---\nlibrary_name: peft\nbase_model: {json.dumps(manifest.base_name)}\ntags: [lora]\n---\n"
-    return f"{front}\n# {manifest.name}\n{notice}\n" + "\n".join(lines) + "\n"
 
 
 def _collect(source: BinaryIO | Path, config: BinaryIO | Path | None, into: Path, limit_bytes: int) -> None:

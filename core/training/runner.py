@@ -25,6 +25,7 @@ from core.errors import IntegrityError
 from core.jobs import service as jobs
 from core.jobs.records import Job
 from core.registry import service as registry
+from core.registry.package import publish
 from core.registry.records import AdapterSource
 from core.settings import Settings
 from core.storage.database import Database
@@ -38,7 +39,7 @@ from core.training.estimate import SECONDS_PER_EVALUATED_TOKEN, total_steps
 from core.training.evaluate import evaluate_adapter, evaluation_document, held_out_rows
 from core.training.progress import Clock, Progress, Stop
 from core.training.prompts import answer_turns, prompt_turns
-from core.training.publish import library_versions, make_manifest, publish_adapter
+from core.training.publish import library_versions, make_manifest
 from core.training.records import TrainingSpec
 from core.training.service import MODELS_DIR, Work, look_up, prepare
 from core.training.trainer import AdapterTrainer, save_adapter
@@ -276,7 +277,7 @@ def _publish(
         training=training,
         evaluation=evaluation,
     )
-    published = publish_adapter(folder.trained, manifest, settings.adapters_dir)
+    published = publish(folder.trained, manifest, settings.adapters_dir)
     if digest_adapter_folder(published) != manifest.digest:
         raise IntegrityError(
             "The published adapter is not the one that was trained.",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from core.errors import IntegrityError, InvalidInputError, NotFoundError, RefusedFileError
 from core.registry import service
 from core.registry.bases import BaseFacts
-from core.registry.package import adapter_card, export_package, import_package, read_manifest
+from core.registry.package import export_package, import_package, read_manifest
 from core.registry.records import Adapter, AdapterSource, AdapterType, Manifest
 from core.registry.verify import verify_folder
 from core.storage.database import Database
@@ -372,26 +372,6 @@ def test_a_zip_with_flipped_bytes_is_refused_or_is_the_same_adapter(
     except RefusedFileError:
         return
     assert manifest.digest == digest_adapter_folder(source)
-
-
-def test_the_card_shows_facts_and_figures_and_quotes_the_base(now: datetime) -> None:
-    manifest = Manifest(
-        name="alpha",
-        type=AdapterType.RETAILER,
-        digest="a" * 64,
-        base_name='evil"\nmodel: x',
-        base_digest="b" * 64,
-        rank=8,
-        target_modules=["q_proj"],
-        parameters=1234,
-        created_at=now,
-        evaluation={"n": 240, "adapter_exact_match": 0.9125, "samples": ["x"], "ok": True},
-    )
-    card = adapter_card(manifest)
-    assert card.startswith('---\nlibrary_name: peft\nbase_model: "evil\\"\\nmodel: x"\ntags: [lora]\n---\n')
-    assert "- adapter exact match: 0.9125\n" in card
-    assert "1,234" in card
-    assert "simulated" not in card
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT asks for the old name

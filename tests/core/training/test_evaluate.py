@@ -10,10 +10,12 @@ import pytest
 
 from core.datasets.records import Dataset, DatasetKind, Example, Split
 from core.errors import InvalidInputError
+from core.registry.card import adapter_card
+from core.registry.package import publish
 from core.registry.records import Manifest
 from core.registry.verify import check_manifest, verify_folder
 from core.training.evaluate import compare, evaluate_adapter, evaluation_document, held_out_rows
-from core.training.publish import adapter_card, library_versions, make_manifest, publish_adapter
+from core.training.publish import library_versions, make_manifest
 from core.training.score import Answered
 from tests.core.training.tiny_base import small_spec
 
@@ -140,9 +142,9 @@ def test_the_manifest_tells_the_truth_about_the_files(manifest: tuple[Path, Mani
 
 def test_publishing_twice_gives_one_folder(manifest: tuple[Path, Manifest], tmp_path: Path) -> None:
     trained, made = manifest
-    first = publish_adapter(trained, made, tmp_path / "adapters")
+    first = publish(trained, made, tmp_path / "adapters")
     inode = first.stat().st_ino
-    assert publish_adapter(trained, made, tmp_path / "adapters") == first
+    assert publish(trained, made, tmp_path / "adapters") == first
     assert first.stat().st_ino == inode
     assert [p.name for p in (tmp_path / "adapters").iterdir()] == [made.digest]
     assert verify_folder(first).digest == made.digest
@@ -157,6 +159,8 @@ def test_the_card_says_what_it_is_from_what_and_how_good(manifest: tuple[Path, M
         "new_values, n=6",
         "exact match",
         "held_out_columns",
+        "answer loss | 3.000 (3.000–3.000) | 0.450 (",
+        "12 steps, 4 s, final loss 0.250",
     ):
         assert part in card
     assert "0.833 (" in card
