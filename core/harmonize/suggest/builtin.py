@@ -111,9 +111,8 @@ def load_builtins(folder: Path = FOLDER) -> tuple[BuiltIn, ...]:
 
 
 def _read(path: Path) -> BuiltIn:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        given: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+        given = _safe_yaml(path.read_text(encoding="utf-8"))
         about = given.pop("builtin", None) or {}
         aliases = {name_key(str(alias)): str(name) for alias, name in (about.get("aliases") or {}).items()}
         stands_in = {each["source_field"]: _stand_in(each) for each in about.get("stands_in") or ()}
@@ -124,6 +123,16 @@ def _read(path: Path) -> BuiltIn:
             str(error)[:300],
             "Restore it from the release.",
         ) from None
+
+
+def _safe_yaml(text: str) -> dict[str, Any]:
+    """Plain data of a YAML text. The safe loader in C does what `yaml.safe_load` does, ten times as fast."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        data: dict[str, Any] = loader.get_single_data()
+    finally:
+        loader.dispose()
+    return data
 
 
 def _stand_in(entry: dict[str, Any]) -> tuple[str, Transform | None]:
