@@ -94,6 +94,9 @@ def die_with_parent() -> None:
     parent = int(os.environ.get("RMN_WORKER_PID") or os.getppid())
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The worker may have died before this process could ask the kernel to watch it; then no signal ever comes.
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
     threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="parent-watch").start()
 
 
@@ -103,7 +106,6 @@ def utc_now() -> datetime:
 
 
 def _watch_parent(parent: int) -> None:
-    # Checked at once: the worker may have died before this process could ask the kernel to watch it.
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os.kill(os.getpid(), signal.SIGKILL)

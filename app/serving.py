@@ -28,11 +28,14 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._stopping = stopping
         self._drain_s = drain_s
+        self._signals = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called with the signal, in the main thread."""
-        first = not self._stopping.is_set()
-        self._stopping.set()
+        self._signals += 1
+        first = self._signals == 1
+        if first:  # not again: a second signal may come while the first one holds the event's lock
+            self._stopping.set()
         if not first or sig == signal.SIGINT or self._drain_s == 0 or not self.started:
             super().handle_exit(sig, frame)
             return

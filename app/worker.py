@@ -51,15 +51,16 @@ def harmonize_command(job: Job) -> list[str]:
 def run_worker(
     settings: Settings,
     *,
-    jobs_at_once: int = 1,
+    jobs_at_once: int | None = None,
     command: Command = job_command,
     pace: Pace | None = None,
     sweep_every_s: float = SWEEP_EVERY_S,
 ) -> int:
-    """Work until a signal says stop. Returns the exit status.
+    """Work until a signal says stop. Returns the exit status. `jobs_at_once`: as the settings say if left out.
 
     Raises UnavailableError where the database has not been set up for this version.
     """
+    at_once = jobs_at_once or settings.jobs_at_once
     with _opened_runner(settings, command, pace) as runner:
         with runner.database.transaction() as s:
             tenants.forget_spent_credentials(s, before=utc_now() - CREDENTIALS_KEPT)
@@ -69,9 +70,9 @@ def run_worker(
                 work(
                     runner,
                     queue,
-                    jobs_at_once=jobs_at_once,
+                    jobs_at_once=at_once,
                     sweep_every_s=sweep_every_s,
-                    ready=lambda: _log.info("worker.ready", pid=os.getpid(), jobs_at_once=jobs_at_once),
+                    ready=lambda: _log.info("worker.ready", pid=os.getpid(), jobs_at_once=at_once),
                 )
         finally:
             queue.close()

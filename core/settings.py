@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     port: int = Field(8501, ge=1, le=65535, description="Port of the console; the next free one if taken.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the stand-alone API.")
     serving_threads: int = Field(1, ge=1, description="Threads that generation may use.")
+    jobs_at_once: int = Field(
+        1, ge=1, le=64, description="Jobs that one worker runs side by side, each in a process of its own."
+    )
     training_threads: int = Field(
         0, ge=0, description="Threads that a training job may use; 0 means all cores."
     )

@@ -47,13 +47,16 @@ def api(host: HostOption = None, port: PortOption = None) -> None:
 
 
 def worker(
-    jobs_at_once: Annotated[int, typer.Option(min=1, max=64, help="Jobs that run side by side.")] = 1,
+    jobs_at_once: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Jobs that run side by side; RMN_JOBS_AT_ONCE if left out."),
+    ] = None,
 ) -> None:
     """Run training jobs, each in a process of its own."""
-    settings = _settings()
+    settings = _settings(jobs_at_once=jobs_at_once)
     from app.worker import run_worker
 
-    raise typer.Exit(run_worker(settings, jobs_at_once=jobs_at_once))
+    raise typer.Exit(run_worker(settings))
 
 
 def _check_port(host: str, port: int, option: str) -> None:

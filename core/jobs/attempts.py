@@ -144,7 +144,7 @@ class JobRunner:
             return f"could not be started: {error.strerror}"
         log.info("job.child_started", pid=child.pid)
         try:
-            self._watch(child, job)
+            self._watch(child, job, folder)
         finally:
             _kill(child)
         log.info("job.child_ended", status=child.returncode)
@@ -170,7 +170,7 @@ class JobRunner:
             Path(f"/proc/{child.pid}/oom_score_adj").write_text("500")
         return child
 
-    def _watch(self, child: subprocess.Popen[bytes], job: Job) -> None:
+    def _watch(self, child: subprocess.Popen[bytes], job: Job, folder: JobFolder) -> None:
         """Return when the child has ended, or has been ended because it must not go on."""
         beat = ended = time.monotonic()
         while True:
@@ -180,6 +180,8 @@ class JobRunner:
             now = time.monotonic()
             if self.stop.is_set():
                 break
+            with suppress(OSError):
+                folder.cut_log()
             try:
                 current = self._look(job, beat_now=now - beat >= self.pace.heartbeat_s)
             except (DBAPIError, UnavailableError) as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 from core.storage.files import write_atomically
 
 LOG_TAIL_BYTES = 8192
+LOG_LIMIT_BYTES = 20 << 20
+LOG_KEPT_BYTES = 5 << 20
 LAST_LINE_LETTERS = 200
 
 
@@ -54,6 +56,26 @@ class JobFolder:
             return self._fence_path.read_text()
         except FileNotFoundError:
             return None
+
+    def cut_log(self, limit: int = LOG_LIMIT_BYTES, kept: int = LOG_KEPT_BYTES) -> bool:
+        """Keep only the end of a log that has grown beyond `limit` bytes. True: it was cut.
+
+        Its writer has it open and appends; so the file stays the same one and is emptied. What the writer adds in
+        between is lost, no more than that.
+        """
+        try:
+            with self.log_path.open("r+b") as log:
+                size = log.seek(0, os.SEEK_END)
+                if size <= limit:
+                    return False
+                log.seek(size - kept)
+                tail = log.read(kept).partition(b"\n")[2]
+                log.truncate(0)
+        except FileNotFoundError:
+            return False
+        with self.log_path.open("ab") as log:
+            log.write(f"--- cut: {size - len(tail):,} bytes before this\n".encode() + tail)
+        return True
 
     def last_log_line(self) -> str:
         """The last line of the log that says something, shortened."""

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,13 +16,14 @@ from typing import Any
 
 import pytest
 
+from app import worker
 from app.worker import a_worker_runs, child_environment, run_job_here
 from core.errors import NotFoundError, UnavailableError
 from core.jobs import service as jobs
 from core.jobs.attempts import JobRunner, Outcome, Pace, explain_deaths
 from core.jobs.folder import JobFolder
 from core.jobs.records import Job, JobState
-from core.settings import Settings
+from core.settings import PROJECT_ROOT, Settings
 from core.storage.database import Database
 from core.tenants import service as tenants
 
@@ -398,3 +400,62 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_a_log_that_grows_too_large_loses_its_beginning_while_it_is_written(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path, "job")
+    assert not folder.cut_log(limit=1000, kept=300)
+    folder.path.mkdir()
+    with folder.log_path.open("ab", buffering=0) as writer:  # as a child has it open
+        for number in range(20):
+            writer.write(b"line %06d %s\n" % (number, b"x" * 30))
+        assert not folder.cut_log(limit=1000, kept=300)
+        inode = folder.log_path.stat().st_ino
+        for number in range(20, 40):
+            writer.write(b"line %06d %s\n" % (number, b"x" * 30))
+        assert folder.cut_log(limit=1000, kept=300)
+        writer.write(b"the last word\n")
+    lines = folder.log_path.read_text().splitlines()
+    assert folder.log_path.stat().st_ino == inode
+    assert (
+        lines[0] == "--- cut: 1,462 bytes before this"
+    )  # 40 lines of 43 bytes, 6 whole ones within 300 are kept
+    assert [line[:11] for line in lines[1:-1]] == [f"line {number:06d}" for number in range(34, 40)]
+    assert lines[-1] == folder.last_log_line() == "the last word"
+
+
+def test_the_log_of_a_running_job_is_cut(
+    runner: JobRunner, submit: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = []
+    monkeypatch.setattr(JobFolder, "cut_log", lambda folder: cut.append(folder.path.name))
+    job = submit(steps=20)
+    runner.run(job.id)
+    assert load(runner, job).state is JobState.SUCCEEDED
+    assert set(cut) == {job.id}
+
+
+def test_a_child_whose_worker_was_gone_before_it_could_watch_it_ends_at_once() -> None:
+    program = "from app.job_child import die_with_parent; die_with_parent(); print('alive')"
+    for parent, alive in ((os.getpid(), True), (os.getppid(), False)):
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "RMN_WORKER_PID": str(parent)},
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == (0 if alive else -signal.SIGKILL)
+        assert ended.stdout == (b"alive\n" if alive else b"")
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, 3), (2, 2)])
+def test_a_worker_runs_as_many_jobs_at_once_as_it_was_told_or_the_settings_say(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, said: int | None, expected: int
+) -> None:
+    asked = []
+    monkeypatch.setattr(worker, "work", lambda *_, jobs_at_once, **__: asked.append(jobs_at_once))
+    worker.run_worker(settings.model_copy(update={"jobs_at_once": 3}), jobs_at_once=said)
+    assert asked == [expected]
+    assert Settings(home=settings.home).jobs_at_once == 1
