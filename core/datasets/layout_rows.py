@@ -62,7 +62,7 @@ def _exchange(layout: Layout, values: dict[str, Any], several: bool) -> Exchange
             return _alpaca(values, several)
         case Layout.FIELD_MAPPINGS:
             return _field_mapping(values)
-    asked, answered = values["prompt"], values["completion"]
+    asked, answered = turns.written_turns(values["prompt"], values["completion"])
     if isinstance(asked, list) or isinstance(answered, list):
         spoken = [*turns.messages("prompt", asked), *turns.messages("completion", answered, "assistant")]
         return turns.exchange_of(spoken, several=several)
@@ -129,9 +129,11 @@ def _object(name: str, value: Any, *, op: bool = False) -> dict[str, Any]:
 
 
 def _preference(outline: Outline, row: Row, several: bool) -> Preference:
-    values = row.values
+    values = dict(row.values)
+    values["chosen"], values["rejected"] = turns.written_turns(values["chosen"], values["rejected"])
     if isinstance(values["chosen"], list) or isinstance(values["rejected"], list):
-        asked = turns.messages("prompt", values["prompt"]) if values.get("prompt") is not None else []
+        (before,) = turns.written_turns(values.get("prompt"))
+        asked = turns.messages("prompt", before) if before is not None else []
         chosen = [*asked, *turns.messages("chosen", values["chosen"], "assistant")]
         rejected = [*asked, *turns.messages("rejected", values["rejected"], "assistant")]
         if chosen[:-1] != rejected[:-1]:

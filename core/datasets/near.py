@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from core.datasets.findings import NOWHERE, Places
-from core.datasets.likeness import NUMBER, RARE_ROWS, SEED, Hashes, features_of, mixed, near_pairs
+from core.datasets.likeness import NUMBER, RARE_ROWS, SEED, Features, Hashes, features_of, mixed, near_pairs
 from core.datasets.records import Split
 from core.datasets.table import Table
 
 BANDS, ROWS_PER_BAND = 12, 2
-NEIGHBOURS = 3
+NEIGHBOURS = 2
 COMMON, LEAST_COMMON = (
     0.25,
     8,
@@ -46,15 +45,7 @@ def near_rows(table: Table) -> NearRows:
     """All rows that are nearly another one. Exact repeats of whole rows are the caller's to leave out."""
     if len(table) < 2:
         return NearRows()
-    forms = table.frame.select(
-        asked=_form(pl.concat_str(["system", "history", "prompt"], separator="\n")),
-        tokens=pl.concat_str(["system", "history", "prompt"], separator="\n").str.to_lowercase(),
-        answered=_form(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
-        numbers=_numbers(pl.concat_str(["system", "history", "prompt"], separator="\n")),
-        answer_numbers=_numbers(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
-        train=pl.col("split") == str(Split.TRAIN),
-        liked=pl.col("liked").fill_null(False),
-    )
+    forms = _forms(table)
     same_question = forms.select(pl.struct("asked", "numbers").hash().alias("key"))["key"]
     row_key = forms.select(
         pl.struct("asked", "numbers", "answered", "answer_numbers", "liked").hash().alias("key")
@@ -69,6 +60,32 @@ def near_rows(table: Table) -> NearRows:
         train = forms["train"].to_numpy()
         leaked += [right[train[left] & ~train[right]], left[train[right] & ~train[left]]]
     return NearRows(_union(repeats), _union(leaked))
+
+
+def similar_questions(table: Table) -> list[tuple[int, int]]:
+    """Pairs of places whose questions are near, or the same but for case, white space and punctuation."""
+    if len(table) < 2:
+        return []
+    forms = _forms(table)
+    question = forms.select(pl.struct("asked", "numbers").hash().alias("key"))["key"]
+    places = pl.DataFrame({"key": question, "place": np.arange(len(question))})
+    same = places.with_columns(first=pl.col("place").min().over("key")).filter(
+        pl.col("first") < pl.col("place")
+    )
+    near = zip(*_similar_questions(forms, question), strict=True)
+    return [*same.select("first", "place").iter_rows(), *((int(one), int(other)) for one, other in near)]
+
+
+def _forms(table: Table) -> pl.DataFrame:
+    return table.frame.select(
+        asked=_form(pl.concat_str(["system", "history", "prompt"], separator="\n")),
+        tokens=pl.concat_str(["system", "history", "prompt"], separator="\n").str.to_lowercase(),
+        answered=_form(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
+        numbers=_numbers(pl.concat_str(["system", "history", "prompt"], separator="\n")),
+        answer_numbers=_numbers(pl.concat_str(["answer", pl.col("rejected").fill_null("")], separator="\n")),
+        train=pl.col("split") == str(Split.TRAIN),
+        liked=pl.col("liked").fill_null(False),
+    )
 
 
 def _form(text: pl.Expr) -> pl.Expr:
@@ -92,41 +109,39 @@ def _similar_questions(forms: pl.DataFrame, question: pl.Series) -> tuple[Places
     features = features_of(candidates["tokens"])
     places = candidates["place"].to_numpy()
     numbers, answers = candidates["numbers"].to_numpy(), _answers(forms)[places]
-    pairs = np.concatenate([_candidates(features.ones, numbers), _same_rare(numbers, answers)])
-    left, right = np.unique(pairs, axis=0).T
+    pairs = np.unique(np.concatenate([_candidates(features, numbers), _same_rare(numbers, answers)]))
+    left, right = np.divmod(pairs, len(numbers))
     rare = answers[left] == answers[right]
     rare &= _rows_answering(forms)[places][left] <= RARE_ROWS
     near = near_pairs(features, left, right, candidates["asked"], rare)
     return places[left[near]], places[right[near]]
 
 
-def _candidates(features: sparse.csr_array, numbers: Hashes) -> Pairs:
+def _candidates(features: Features, numbers: Hashes) -> Pairs:
     """Pairs of rows that share a band of MinHash values, the numbers, and enough of all hash functions."""
-    rows_with = np.bincount(features.indices, minlength=features.shape[1])
+    indices, rows_with = features.ones.indices, features.rows_with
     # What one row has alone makes nothing alike, and neither does the template that most rows share.
-    kept = ((rows_with > 1) & (rows_with <= max(LEAST_COMMON, COMMON * len(numbers))))[features.indices]
-    starts = np.concatenate([[0], np.cumsum(kept)])[features.indptr[:-1]]
-    counts = np.diff(np.concatenate([[0], np.cumsum(kept)])[features.indptr])
-    rows = np.flatnonzero(counts >= 1)
+    useful = (rows_with > 1) & (rows_with <= max(LEAST_COMMON, COMMON * len(numbers)))
+    kept = np.flatnonzero(useful[indices])
+    bounds = np.searchsorted(kept, features.ones.indptr)
+    rows = np.flatnonzero(np.diff(bounds))
     if len(rows) < 2:
-        return np.zeros((0, 2), np.int64)
-    minima = _minima(features.indices[kept].astype(np.uint64), starts[rows])
-    pairs = [_neighbours(minima, band, numbers[rows]) for band in range(BANDS)]
-    found = np.unique(np.concatenate(pairs), axis=0)
-    found = found[(minima[found[:, 0]] == minima[found[:, 1]]).mean(axis=1) >= LEAST_SHARED]
-    pairs_of_rows: Pairs = rows[found]
-    return pairs_of_rows
+        return NOWHERE
+    minima = _minima(indices[kept].astype(np.uint32), bounds[rows])
+    found = np.sort(np.concatenate([_neighbours(minima, band, numbers[rows]) for band in range(BANDS)]))
+    found = found[np.diff(found, prepend=-1) > 0]
+    left, right = np.divmod(found, len(rows))
+    enough = (minima[left] == minima[right]).mean(axis=1) >= LEAST_SHARED
+    return _coded(rows[left[enough]], rows[right[enough]], len(numbers))
 
 
-def _minima(features: Hashes, starts: Places) -> NDArray[np.uint32]:
-    """MinHash values, row by hash function."""
+def _minima(features: NDArray[np.uint32], starts: Places) -> NDArray[np.uint32]:
+    """MinHash values, row by hash function: multiplication by an odd number and a shift, modulo 2 ** 32."""
     random = np.random.default_rng(SEED)
     minima = np.empty((len(starts), BANDS * ROWS_PER_BAND), np.uint32)
     for function in range(BANDS * ROWS_PER_BAND):
-        factor = np.uint64(random.integers(1 << 20, 1 << 62)) | np.uint64(1)
-        shift = np.uint64(random.integers(1 << 20, 1 << 62))
-        mixed = ((features + shift) * factor) >> np.uint64(32)
-        minima[:, function] = np.minimum.reduceat(mixed.astype(np.uint32), starts)
+        factor, shift = (np.uint32(random.integers(1 << 20, 1 << 32)) for _ in range(2))
+        minima[:, function] = np.minimum.reduceat(features * (factor | np.uint32(1)) + shift, starts)
     return minima
 
 
@@ -140,13 +155,19 @@ def _neighbours(minima: NDArray[np.uint32], band: int, numbers: Hashes) -> Pairs
 
 
 def _adjacent(key: Hashes, order: Places) -> Pairs:
-    """Pairs (smaller, larger) of equal keys that stand close in the order."""
+    """Pairs of equal keys that stand close in the order."""
     pairs = []
     for step in range(1, NEIGHBOURS + 1):
         a, b = order[:-step], order[step:]
         same = key[a] == key[b]
-        pairs.append(np.stack([np.minimum(a[same], b[same]), np.maximum(a[same], b[same])], axis=1))
+        pairs.append(_coded(a[same], b[same], len(key)))
     return np.concatenate(pairs)
+
+
+def _coded(one: Places, other: Places, rows: int) -> Pairs:
+    """Each pair as one number: the smaller place times `rows`, plus the larger one."""
+    found: Pairs = np.minimum(one, other).astype(np.int64) * rows + np.maximum(one, other)
+    return found
 
 
 def _same_rare(numbers: Hashes, answers: Hashes) -> Pairs:

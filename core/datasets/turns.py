@@ -1,6 +1,7 @@
 """Conversations: messages and ShareGPT turns, with calls of tools, as question and answer."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +29,7 @@ SPEAKERS: Mapping[str, str] = MappingProxyType(
 )
 #: Columns that hold a list; a CSV cell holds it as JSON text.
 LISTS = frozenset({"messages", "conversations"})
+_MESSAGES = re.compile(r'\s*\[\s*\{\s*"(?:role|content)"\s*:')
 CALL_KEYS = frozenset({"tool_calls", "name", "tool_call_id"})
 
 
@@ -82,6 +84,32 @@ def messages(name: str, value: Any, role_of_text: str = "user") -> list[Turn]:
     if isinstance(value, str) and not (name in LISTS and value.lstrip().startswith("[")):
         return [Turn(role_of_text, value)]
     return [_turn(name, item) for item in listed(name, value)]
+
+
+def written_turns(*values: Any) -> list[Any]:
+    """Lists of messages that cells of a table hold as JSON text, as lists, if all are; else the values as they are.
+
+    One text that looks like it is not enough: a question may be about a conversation.
+    """
+    read = [_written(value) for value in values]
+    return (
+        [value if turns is None else turns for value, turns in zip(values, read, strict=True)]
+        if all(read)
+        else [*values]
+    )
+
+
+def _written(value: Any) -> list[Any] | None:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str) or not _MESSAGES.match(value):
+        return None
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    told = all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in parsed)
+    return parsed if told else None
 
 
 def listed(name: str, value: Any) -> list[Any]:
