@@ -3,47 +3,64 @@
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from types import MappingProxyType
 
 import typer
 
-from app.commands import adapters, database, datasets, federations, jobs, mapping, people, serving, upkeep
-from app.commands.doctor import doctor
-from app.commands.harmonize import harmonize
-from app.commands.inference import infer
 from app.commands.output import tell
-from app.commands.training import train
 from core.errors import RmnError
 
-cli = typer.Typer(
-    name="python -m app",
-    help="Train, compose and serve LoRA adapters for retail media.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+# Where each command and each group of commands is. Only those that are asked for are loaded: a command that works on
+# a bare file should not wait for the parts of a server.
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "up": "serving",
+        "console": "serving",
+        "api": "serving",
+        "worker": "serving",
+        "doctor": "doctor",
+        "demo": "upkeep",
+        "train": "training",
+        "infer": "inference",
+        "harmonize": "harmonize",
+    }
 )
-for command in (
-    serving.up,
-    serving.console,
-    serving.api,
-    serving.worker,
-    doctor,
-    upkeep.demo,
-    train,
-    infer,
-    harmonize,
-):
-    cli.command()(command)
-cli.add_typer(adapters.commands, name="adapters")
-cli.add_typer(federations.commands, name="federation")
-cli.add_typer(datasets.commands, name="dataset")
-cli.add_typer(mapping.commands, name="mapping")
-cli.add_typer(jobs.commands, name="jobs")
-cli.add_typer(people.users, name="users")
-cli.add_typer(people.keys, name="keys")
-cli.add_typer(upkeep.base, name="base")
-cli.add_typer(database.audit_log, name="audit")
-cli.add_typer(database.db, name="db")
+GROUPS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "adapters": ("adapters", "commands"),
+        "federation": ("federations", "commands"),
+        "dataset": ("datasets", "commands"),
+        "mapping": ("mapping", "commands"),
+        "jobs": ("jobs", "commands"),
+        "users": ("people", "users"),
+        "keys": ("people", "keys"),
+        "base": ("upkeep", "base"),
+        "audit": ("database", "audit_log"),
+        "db": ("database", "db"),
+    }
+)
+
+
+def build_cli(names: Iterable[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
+    """The command line with the commands of these names, all by default."""
+    cli = typer.Typer(
+        name="python -m app",
+        help="Train, compose and serve LoRA adapters for retail media.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    cli.callback()(lambda: None)  # else a single command would swallow its own name
+    for name in names:
+        if name in COMMANDS:
+            cli.command(name)(getattr(import_module(f"app.commands.{COMMANDS[name]}"), name))
+        else:
+            module, attribute = GROUPS[name]
+            cli.add_typer(getattr(import_module(f"app.commands.{module}"), attribute), name=name)
+    return cli
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,8 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     # progress bars of libraries do not belong into an answer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    asked = [given[0]] if given and given[0] in {*COMMANDS, *GROUPS} else [*COMMANDS, *GROUPS]
     try:
-        cli(given)
+        build_cli(asked)(given)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except RmnError as error:

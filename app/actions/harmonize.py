@@ -1,6 +1,6 @@
 """Harmonizing: submit a run of a dataset, look at what came out, check a mapping against a file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +16,10 @@ from core.datasets import raw
 from core.datasets.records import Dataset, DatasetKind
 from core.errors import IntegrityError, InvalidInputError, NotFoundError
 from core.harmonize import service as library
-from core.harmonize.apply import run_harmonize
-from core.harmonize.findings import Finding, find_traps
-from core.harmonize.preamble import complete_card
+from core.harmonize.dry_run import MappingCheck, check_mapping
 from core.harmonize.records import Mapping, SourceCard
 from core.harmonize.report import HarmonizeReport
 from core.harmonize.saved import HarmonizedRun
-from core.harmonize.source import Source
 from core.jobs import service as jobs
 from core.jobs.records import Job
 from core.tenants import audit
@@ -59,19 +56,6 @@ _NOTHING = MappingProxyType(
         RunPart.OTHER_WINDOWS: "No other window or split was there.",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MappingCheck:
-    """How a mapping fits a file: `report` of a dry run, and the traps found in the file itself."""
-
-    report: HarmonizeReport
-    findings: tuple[Finding, ...]
-
-    @property
-    def good(self) -> bool:
-        """No finding is an error, and every total is kept to the cent."""
-        return not any(each.severity == "error" for each in self.findings) and self.report.conserved
 
 
 def submit_harmonize(
@@ -177,26 +161,20 @@ def source_of(c: Console, p: Principal, run: HarmonizedRun) -> Dataset:
     return datasets.get_dataset(c, p, run.dataset_id)
 
 
-def check_mapping(
-    source: Source, mapping: Mapping, card: SourceCard | None, *, work_dir: Path, key: bytes | None
-) -> MappingCheck:
-    """A dry run: coverage, totals and findings, without a file. Raises InvalidInputError, RefusedFileError."""
-    known = complete_card(card, source.notes, mapping)
-    report = run_harmonize(
-        source, mapping, known, out=None, format=None, work_dir=work_dir, pseudonym_key=key
-    )
-    seen = {(each.rule, each.columns) for each in report.findings}
-    traps = [each for each in find_traps(source, mapping, known) if (each.rule, each.columns) not in seen]
-    return MappingCheck(report, (*traps, *report.findings))
-
-
 def check_dataset_mapping(c: Console, p: Principal, dataset_id: str, mapping: Mapping) -> MappingCheck:
-    """The same for a raw file in the library, with the card that it was imported with."""
+    """A dry run on a raw file in the library, with the card that it was imported with."""
     p.require(Permission.TRAIN)
     dataset = datasets.get_dataset(c, p, dataset_id)
     key = key_for(mapping, c.settings.home)
     with TemporaryDirectory(prefix="rmn-check-") as work_dir, raw.open_raw(dataset) as source:
-        return check_mapping(source, mapping, raw.told_card(dataset), work_dir=Path(work_dir), key=key)
+        return check_mapping(
+            source,
+            mapping,
+            raw.told_card(dataset),
+            work_dir=Path(work_dir),
+            pseudonym_key=key,
+            now=c.clock(),
+        )
 
 
 def report_document(report: HarmonizeReport) -> dict[str, Any]:

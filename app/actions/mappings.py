@@ -10,18 +10,14 @@ from app.bootstrap import Console
 from core.datasets import raw
 from core.harmonize import service as mappings
 from core.harmonize.mapping_files import RuleChange
-from core.harmonize.preamble import complete_card
+from core.harmonize.propose import propose_rules
 from core.harmonize.records import Mapping, SourceCard
 from core.harmonize.saved import MappingVersion, SavedMapping
-from core.harmonize.source import Source, sample
 from core.harmonize.suggest.evidence import Voice
 from core.harmonize.suggest.memory import Memory
-from core.harmonize.suggest.profile import profile_columns
-from core.harmonize.suggest.suggest import Suggestion, suggest
+from core.harmonize.suggest.suggest import Suggestion
 from core.tenants import audit
 from core.tenants.records import Permission, Principal
-
-SAMPLE_ROWS = 1000
 
 
 def list_mappings(c: Console, p: Principal) -> list[SavedMapping]:
@@ -118,22 +114,13 @@ def suggest_for_dataset(
     p.require(Permission.TRAIN)
     dataset = datasets.get_dataset(c, p, dataset_id)
     with raw.open_raw(dataset) as source:
-        return suggest_for_source(
-            source, card or raw.told_card(dataset), documents or {}, memory_of(c, p), voices
+        return propose_rules(
+            source,
+            card=card or raw.told_card(dataset),
+            documents=documents or {},
+            memory=memory_of(c, p),
+            voices=voices,
         )
-
-
-def suggest_for_source(
-    source: Source,
-    card: SourceCard | None,
-    documents: MappingOf[str, str],
-    memory: Memory | None,
-    voices: Sequence[Voice] = (),
-) -> list[Suggestion]:
-    """A rule for every column, from its first rows and all that is known. No database, no network, no model."""
-    columns = profile_columns(sample(source, rows=SAMPLE_ROWS))
-    known = complete_card(card, source.notes)
-    return suggest(columns, card=known, documents=dict(documents), memory=memory, voices=voices)
 
 
 def _note(s: Session, c: Console, p: Principal, action: str, version: MappingVersion) -> None:

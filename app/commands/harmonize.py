@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.actions import mappings
 from app.commands.local import local_if_there, quiet_settings
 from app.commands.output import JsonOption, TenantOption, answer, facts, plain, tell
 from app.pseudonyms import key_for
@@ -118,6 +117,8 @@ def find_mapping(given: str, tenant: str | None) -> tuple[Mapping, str]:
                 else "There is no such file.",
                 "Name a YAML or JSON file, or list the saved mappings: python -m app mapping list",
             )
+        from app.actions import mappings
+
         version = mappings.find_version(here.console, here.principal, given)
     return version.mapping, version.label
 

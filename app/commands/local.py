@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from app.bootstrap import Console, build_console
 from app.commands.output import tell
 from app.logs import configure_logging
-from app.prepare import DEMO_SLUG, PreparedWorkspace, ensure_ready
 from core.errors import NotFoundError, RmnError
 from core.settings import Settings, load_settings
-from core.storage.migrate import current_revision, is_current
-from core.tenants import service as tenants
 from core.tenants.records import Principal, Role
+
+# What opens a workspace is loaded when one is opened: some commands need none.
+if TYPE_CHECKING:
+    from app.bootstrap import Console
+    from app.prepare import PreparedWorkspace
 
 ACTOR = "command line"
 
@@ -21,13 +23,16 @@ ACTOR = "command line"
 class Local:
     """The services of this process, and who uses them."""
 
-    console: Console
+    console: "Console"
     principal: Principal
 
 
 @contextmanager
 def local(tenant_slug: str | None) -> Iterator[Local]:
     """Set up what is missing, then open the workspace. Raises NotFoundError for a slug that nobody has."""
+    from app.bootstrap import build_console
+    from core.tenants import service as tenants
+
     settings = quiet_settings()
     workspace = prepared(settings)
     console = build_console(settings)
@@ -41,8 +46,11 @@ def local(tenant_slug: str | None) -> Iterator[Local]:
         console.close()
 
 
-def prepared(settings: Settings) -> PreparedWorkspace:
+def prepared(settings: Settings) -> "PreparedWorkspace":
     """Tables and demo workspace, made where they are missing; says so the first time."""
+    from app.prepare import ensure_ready
+    from core.storage.migrate import current_revision
+
     first = current_revision(settings.resolved_database_url) is None
     return ensure_ready(settings, lambda what: tell(f"• {what} …") if first else None)
 
@@ -64,15 +72,15 @@ def local_if_there(tenant_slug: str | None) -> Iterator[Local | None]:
     a slug that nobody has.
     """
     settings = quiet_settings()
-    try:
-        there = is_current(settings.resolved_database_url)
-    except RmnError:
-        there = False
-    if not there:
+    if not _is_set_up(settings):
         if tenant_slug is not None:
             raise _no_workspace(tenant_slug)
         yield None
         return
+    from app.bootstrap import build_console
+    from app.prepare import DEMO_SLUG
+    from core.tenants import service as tenants
+
     console = build_console(settings)
     try:
         with console.database.reading() as s:
@@ -82,6 +90,17 @@ def local_if_there(tenant_slug: str | None) -> Iterator[Local | None]:
         yield None if found is None else Local(console, Principal(found.id, found.name, ACTOR, Role.ADMIN))
     finally:
         console.close()
+
+
+def _is_set_up(settings: Settings) -> bool:
+    if not settings.database_url and not (settings.home / "rmn.sqlite").is_file():
+        return False
+    from core.storage.migrate import is_current
+
+    try:
+        return is_current(settings.resolved_database_url)
+    except RmnError:
+        return False
 
 
 def _no_workspace(slug: str) -> NotFoundError:

@@ -1,12 +1,14 @@
-"""mapping suggest | check | apply | list | show | diff | save | activate | export."""
+"""mapping suggest | check | apply | list | show | diff | save | activate | export.
 
+What opens a workspace is loaded where one is needed: `suggest` and `check` of bare files answer without it.
+"""
+
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.actions import mappings
-from app.actions.harmonize import check_mapping
 from app.commands.harmonize import (
     CardOption,
     RawFile,
@@ -16,7 +18,7 @@ from app.commands.harmonize import (
     harmonize,
     opened,
 )
-from app.commands.local import local, local_if_there, quiet_settings
+from app.commands.local import Local, local, local_if_there, quiet_settings
 from app.commands.mapping_text import (
     change_document,
     check_text,
@@ -27,8 +29,11 @@ from app.commands.mapping_text import (
 from app.commands.output import JsonOption, TenantOption, answer, moment, plain, table
 from app.pseudonyms import key_for
 from core.harmonize.documents import read_documents
+from core.harmonize.dry_run import check_mapping
 from core.harmonize.mapping_files import read_mapping, write_mapping
+from core.harmonize.propose import propose_rules
 from core.harmonize.saved import MappingVersion
+from core.harmonize.suggest.memory import Memory
 
 commands = typer.Typer(help="Mappings: from a retailer's columns to RMIS.", no_args_is_help=True)
 Named = Annotated[str, typer.Argument(metavar="MAPPING", help="Id, name, or name@version.")]
@@ -53,9 +58,9 @@ def suggest(
     told = read_documents(documents) if documents else {}
     known = find_card(file, card)
     with local_if_there(tenant) as here:
-        memory = None if here is None else mappings.memory_of(here.console, here.principal)
+        memory = None if here is None else _memory(here)
     with opened(file, sheet) as (source, _):
-        found = mappings.suggest_for_source(source, known, told, memory)
+        found = propose_rules(source, card=known, documents=told, memory=memory)
     answer([each.plain() for each in found], lambda: suggestions_text(found), as_json)
 
 
@@ -72,7 +77,14 @@ def check(
     rules, label = find_mapping(mapping, tenant)
     with opened(file, sheet) as (source, work_dir):
         key = key_for(rules, quiet_settings().home)
-        found = check_mapping(source, rules, find_card(file, card), work_dir=work_dir, key=key)
+        found = check_mapping(
+            source,
+            rules,
+            find_card(file, card),
+            work_dir=work_dir,
+            pseudonym_key=key,
+            now=datetime.now(UTC),
+        )
     value = {
         **plain(found.report),
         "file": file,
@@ -91,6 +103,8 @@ commands.command("apply", help="The same as `harmonize`.")(harmonize)
 @commands.command("list")
 def list_all(tenant: TenantOption = None, as_json: JsonOption = False) -> None:
     """List the saved mappings, newest first."""
+    from app.actions import mappings
+
     with local(tenant) as here:
         found = mappings.list_mappings(here.console, here.principal)
     answer(
@@ -119,6 +133,8 @@ def list_all(tenant: TenantOption = None, as_json: JsonOption = False) -> None:
 @commands.command("show")
 def show(name: Named, tenant: TenantOption = None, as_json: JsonOption = False) -> None:
     """Show a version of a mapping with its rules."""
+    from app.actions import mappings
+
     with local(tenant) as here:
         version = mappings.find_version(here.console, here.principal, name)
         others = mappings.list_versions(here.console, here.principal, version.mapping_id)
@@ -138,6 +154,8 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show what differs between two versions, column by column."""
+    from app.actions import mappings
+
     with local(tenant) as here:
         mapping_id = mappings.find_version(here.console, here.principal, name).mapping_id
         found = mappings.compare_versions(here.console, here.principal, mapping_id, old, new)
@@ -162,6 +180,8 @@ def save(
     as_json: JsonOption = False,
 ) -> None:
     """Save a mapping file as the next version of its name. The same rules again make no new version."""
+    from app.actions import mappings
+
     rules = read_mapping(file)
     with local(tenant) as here:
         version = mappings.save_mapping(
@@ -178,6 +198,8 @@ def save(
 @commands.command("activate")
 def activate(name: Named, tenant: TenantOption = None, as_json: JsonOption = False) -> None:
     """Put a version into use: NAME@VERSION, or the newest of NAME."""
+    from app.actions import mappings
+
     with local(tenant) as here:
         version = mappings.find_version(here.console, here.principal, name)
         number = version.version if "@" in name or name == version.id else None
@@ -193,11 +215,19 @@ def export_one(
     as_json: JsonOption = False,
 ) -> None:
     """Write a version of a mapping as a file that runs on any machine."""
+    from app.actions import mappings
+
     with local(tenant) as here:
         version = mappings.find_version(here.console, here.principal, name)
     target = to / f"{version.name}.v{version.version}.yaml" if to.is_dir() else to
     write_mapping(version.mapping, target)
     answer({**summary(version), "path": target}, lambda: f"Wrote {target}.", as_json)
+
+
+def _memory(here: Local) -> Memory:
+    from app.actions import mappings
+
+    return mappings.memory_of(here.console, here.principal)
 
 
 def summary(version: MappingVersion) -> dict[str, Any]:

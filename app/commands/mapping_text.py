@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.actions.harmonize import MappingCheck
 from app.commands.harmonize import totals_table
 from app.commands.output import facts, table
+from core.harmonize.dry_run import MappingCheck
 from core.harmonize.mapping_files import RuleChange
 from core.harmonize.records import Qualifier, Rule
 from core.harmonize.saved import MappingVersion

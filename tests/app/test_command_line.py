@@ -17,7 +17,7 @@ import pytest
 import structlog
 import typer.main
 
-from app.__main__ import cli, main
+from app.__main__ import build_cli, main
 from app.health_checks import check_installation
 from app.prepare import DEMO_SLUG
 from core.settings import PROJECT_ROOT, Settings
@@ -63,7 +63,7 @@ def all_commands() -> Iterator[str]:
         for name, sub in inner.items():
             yield from walk(sub, (*path, name))
 
-    yield from walk(typer.main.get_command(cli), ())
+    yield from walk(typer.main.get_command(build_cli()), ())
 
 
 def test_every_command_is_described_and_in_the_guide() -> None:

@@ -317,3 +317,22 @@ def test_two_hundred_columns_are_answered_within_five_seconds_without_torch(tmp_
     assert done.stderr.endswith("[]")
     assert len(json.loads(done.stdout)) == 200
     assert took < 10, f"{took:.1f} s"  # 5 s on an idle machine; tests share its cores
+
+
+def test_all_commands_together_load_no_torch_and_one_alone_loads_no_server() -> None:
+    heavy = ["torch", "transformers", "peft", "trl"]
+    alone = [*heavy, "sqlalchemy", "alembic", "dbos", "duckdb", "psycopg", "scipy", "streamlit", "fastapi"]
+    for names, unwanted in (("", heavy), ("['mapping', 'harmonize']", alone)):
+        code = (
+            f"import sys; from app.__main__ import build_cli; build_cli({names}); "
+            f"print([name for name in {unwanted!r} if name in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.strip() == "[]", (names, done.stdout, done.stderr)
