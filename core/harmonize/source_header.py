@@ -133,17 +133,18 @@ def _header_place(rows: Sequence[Row], width: int) -> int | None:
         filled = [cell for cell in cells if cell.strip()]
         if len(filled) * 2 <= width or len(filled) < min(2, width):
             continue
-        if len(filled) < width and (better := _names_below(rows, place, width)):
+        if len(filled) < width and (better := _names_below(rows, place, len(filled))):
             return better
         return None if _is_data(cells, rows[place + 1 :]) else place
     return 0 if width == 1 and rows and not _is_data(rows[0].cells, rows[1:]) else None
 
 
-def _names_below(rows: Sequence[Row], place: int, width: int) -> int | None:
-    """A row soon after one with blank cells that names every column, above rows that hold numbers or dates."""
+def _names_below(rows: Sequence[Row], place: int, filled: int) -> int | None:
+    """A row soon after one with blank cells that names more columns, above rows that hold numbers or dates."""
+    width = len(rows[place].cells)
     for later in range(place + 1, min(place + 10, len(rows) - 1)):
-        kinds = [_kind(cell) for cell in rows[later].cells]
-        if len(kinds) == width and set(kinds) == {"text"}:
+        kinds = [kind for cell in rows[later].cells if (kind := _kind(cell))]
+        if len(rows[later].cells) == width and len(kinds) > filled and set(kinds) == {"text"}:
             below = {_kind(cell) for cell in rows[later + 1].cells}
             return later if below & {"number", "date"} else None
     return None

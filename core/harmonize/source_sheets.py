@@ -1,21 +1,26 @@
 """Reading XLSX: the archive is measured before it is opened, formulas are never evaluated, links never followed."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
 from typing import IO
 
-import fastexcel
 import polars as pl
 
 from core.harmonize.source_header import Row, find_header
 from core.harmonize.source_parts import Parts, check_rows
 from core.harmonize.source_records import LINE, LINE_TYPE, SourceKind, SourceLimits, Table, refused
+from core.settings import PROJECT_ROOT
 from core.storage.files import CHUNK_BYTES
 
-_MEMBERS, _UNPACKED, _HEAD = 5000, 2 << 30, 200
-_MOST_ROWS, _MOST_COLUMNS = 1 << 20, 1 << 14
+_MEMBERS, _UNPACKED, _HEAD, _SECONDS = 5000, 2 << 30, 200, 300
+_MOST_ROWS, _MOST_COLUMNS, _MOST_DIGITS = 1 << 20, 1 << 14, 7
+_NO_CELL = "It names a cell that no sheet has."
 #: Cells of the rectangle that a sheet spans: any number up to the first, never more than the second, and in
 #: between at most so many for each cell in use. The reader allocates all of them.
 _FEW_CELLS, _MOST_CELLS, _SPARSE = 1_000_000, 24_000_000, 200
@@ -28,30 +33,45 @@ _TIME = r"^1899-12-3[01] \d\d:\d\d:\d\d(\.\d+)?$"
 def open_sheets(path: Path, folder: Path, name: str, limits: SourceLimits, sheet: str | None) -> Table:
     """The table of one sheet, by default the first that holds anything. Raises RefusedFileError."""
     _check_archive(path, name, limits)
-    try:
-        reader = fastexcel.read_excel(path)
-        chosen, cells = _chosen(reader, name, sheet)
-    except fastexcel.FastExcelError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise refused(name, f"It is not a sound XLSX file ({reason}).", "Open and save it again.") from None
-    others = [other for other in reader.sheet_names if other != chosen]
+    names, chosen, cells = _read_apart(path, folder / "sheet.parquet", name, sheet)
+    others = [other for other in names if other != chosen]
     notes = [f"The sheet «{chosen}» was read; the file also has {_listed(others)}."] if others else []
     parts = Parts(folder, name, limits)
     columns, more = _add_rows(cells, parts, name, limits)
     return Table(SourceKind.XLSX, columns, parts.scan(columns), parts.rows, (*notes, *more))
 
 
-def _chosen(reader: fastexcel.ExcelReader, name: str, sheet: str | None) -> tuple[str, pl.DataFrame]:
-    if sheet is not None and sheet not in reader.sheet_names:
-        there = _listed(reader.sheet_names)
-        raise refused(name, f"It has no sheet «{sheet[:80]}».", f"Choose one of {there}.")
-    cells = pl.DataFrame()
-    for title in reader.sheet_names if sheet is None else [sheet]:
-        # Rows above the first used one are kept, so that a row's place is its number in the sheet.
-        cells = reader.load_sheet(title, header_row=None, skip_rows=0, dtypes="string").to_polars()
-        if cells.height:
-            return title, cells
-    raise refused(name, "It has no sheet that holds anything.", "Choose another file.")
+def _read_apart(path: Path, out: Path, name: str, sheet: str | None) -> tuple[list[str], str, pl.DataFrame]:
+    """(names of the sheets, the one that was read, its cells), read by a process of its own."""
+    module = "core.harmonize.source_sheet_child"
+    command = [
+        sys.executable,
+        "-m",
+        module,
+        str(path.resolve()),
+        str(out.resolve()),
+        *([sheet] if sheet else []),
+    ]
+    # A stranger's file is opened there, so it is told none of this installation's settings.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RMN_")}
+    environment |= {"POLARS_MAX_THREADS": "1", "PYTHONPATH": str(PROJECT_ROOT)}
+    try:
+        done = subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, capture_output=True, timeout=_SECONDS, check=False
+        )
+        told = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise refused(name, f"It takes more than {_SECONDS} seconds to open.", "Save it as CSV.") from None
+    except ValueError:
+        told = {"fault": "its reader gave up"}
+    if "fault" in told:
+        raise refused(name, f"It is not a sound XLSX file ({told['fault']}).", "Open and save it again.")
+    names = [str(there) for there in told["sheets"]]
+    if sheet is not None and sheet not in names:
+        raise refused(name, f"It has no sheet «{sheet[:80]}».", f"Choose one of {_listed(names)}.")
+    if told["chosen"] is None:
+        raise refused(name, "It has no sheet that holds anything.", "Choose another sheet or file.")
+    return names, str(told["chosen"]), pl.read_parquet(out)
 
 
 def _add_rows(
@@ -142,11 +162,14 @@ def _measure(file: IO[bytes], name: str, left: int) -> int:
         found = _CELL.findall(text)
         cells += len(found)
         letters.update(column for column, _ in found)
-        rows = max((rows, *(int(row[:9]) for row in {row for _, row in found})))
+        numbers = {row for _, row in found}
+        if any(len(row) > _MOST_DIGITS for row in numbers) or any(len(column) > 3 for column in letters):
+            raise refused(name, _NO_CELL, "Open and save it again.")
+        rows = max((rows, *map(int, numbers)))
         tail = text[-64:]
-    width = max((_place(column[:9]) for column in letters), default=0)
+    width = max((_place(column) for column in letters), default=0)
     if rows > _MOST_ROWS or width > _MOST_COLUMNS:
-        raise refused(name, "It names a cell that no sheet has.", "Open and save it again.")
+        raise refused(name, _NO_CELL, "Open and save it again.")
     if rows * width > max(_FEW_CELLS, min(_MOST_CELLS, cells * _SPARSE)):
         why = f"A sheet spans {rows:,} rows and {width:,} columns but has only {cells:,} cells in use."
         raise refused(name, why, "Delete what lies far away from the table, or save the table as CSV.")
