@@ -16,7 +16,7 @@ from app.ui.mapping_list import (
 )
 from app.ui.mapping_new import choose_file, show_source
 from app.ui.mapping_result import show_harmonize_job, show_run
-from app.ui.screens import MAPPINGS, show_item, shown_item
+from app.ui.screens import MAPPINGS, go_to, show_item, shown_item
 from app.ui.tables import show_table
 from app.ui.visit import current_visit
 from core.errors import PermissionDeniedError
@@ -54,9 +54,7 @@ if not saved:
         "No mapping yet.",
         "Take any raw export of a retailer: the console proposes what each column is, you correct it.",
         icon=":material/schema:",
-        actions={"New retailer from a file": lambda: (show_item("new", "1"), st.rerun())}
-        if may_train
-        else None,
+        actions={"New retailer from a file": lambda: go_to(MAPPINGS, new="1")} if may_train else None,
     )
     st.stop()
 

@@ -12,7 +12,7 @@ from app.ui.browser_filters import Asked, ask
 from app.ui.browser_read import raw_rows, reference_rows, run_rows
 from app.ui.export import safe_csv
 from app.ui.frame import errors_shown
-from app.ui.mapping_rows import explain_selected
+from app.ui.mapping_rows import show_cells, table_height
 from app.ui.text import escape, plain
 from app.ui.visit import Visit
 from core.datasets.browse import Page, browse, rows_at_lines, selected
@@ -41,7 +41,7 @@ def show_run_table(visit: Visit, run: HarmonizedRun) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _export(frame, asked, page, f"{dataset.name}-harmonized", key)
         if side == "Harmonized":
-            _harmonized(visit, run, page, key)
+            show_cells(visit, run, page.rows, key=f"{key}-cells-{page.offset}")
             return
         left, right = st.columns(2, gap="medium")
         with left:
@@ -49,7 +49,7 @@ def show_run_table(visit: Visit, run: HarmonizedRun) -> None:
             _raw_beside(dataset, page.rows)
         with right:
             st.caption("Harmonized: choose a cell to see where it comes from")
-            _harmonized(visit, run, page, key)
+            show_cells(visit, run, page.rows, key=f"{key}-cells-{page.offset}")
 
 
 def show_raw_table(dataset: Dataset) -> None:
@@ -147,28 +147,12 @@ def _table(rows: pl.DataFrame, key: str, *, as_text: bool = False) -> None:
     st.dataframe(
         as_cells(rows, as_text=as_text),
         hide_index=True,
-        height=min(700, 35 * (rows.height + 1) + 3) if rows.height else "auto",
+        height=table_height(rows.height),
         column_config=number_formats(rows) if not as_text else None,
         placeholder="–",
         alt="Rows that fit the filters",
         key=f"{key}-table",
     )
-
-
-def _harmonized(visit: Visit, run: HarmonizedRun, page: Page, key: str) -> None:
-    rows = page.rows.select([n for n in page.rows.columns if not n.startswith("lineage.")])
-    picked = st.dataframe(
-        as_cells(rows),
-        hide_index=True,
-        height=min(700, 35 * (rows.height + 1) + 3) if rows.height else "auto",
-        column_config=number_formats(rows),
-        placeholder="–",
-        selection_mode="single-cell",
-        on_select="rerun",
-        alt="Harmonized rows",
-        key=f"{key}-cells-{page.offset}",
-    )
-    explain_selected(visit, run, page.rows, rows.columns, picked)
 
 
 def _raw_beside(dataset: Dataset, made: pl.DataFrame) -> None:
@@ -186,7 +170,7 @@ def _raw_beside(dataset: Dataset, made: pl.DataFrame) -> None:
     st.dataframe(
         as_cells(rows, as_text=True),
         hide_index=True,
-        height=min(700, 35 * (rows.height + 1) + 3) if rows.height else "auto",
+        height=table_height(rows.height),
         placeholder="–",
         alt="Raw rows, in the order of the harmonized ones",
     )

@@ -252,20 +252,10 @@ def _entry_buttons(draft: MappingDraft, number: int) -> None:
     before = [n for n in listed if n < number]
     after = [n for n in listed if n > number]
     entry = draft.entries[number]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Back",
-            icon=":material/arrow_upward:",
-            shortcut="Alt+Up",
-            key="mapping-back",
-            disabled=not before,
-            on_click=jump,
-            args=(before[-1] if before else number,),
-        )
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.button(
             "Accept",
             type="primary",
-            icon=":material/check:",
             shortcut="Alt+Enter",
             key="mapping-accept",
             disabled=entry.state is not EntryState.OPEN,
@@ -274,14 +264,21 @@ def _entry_buttons(draft: MappingDraft, number: int) -> None:
         )
         st.button(
             "Next",
-            icon=":material/arrow_downward:",
             shortcut="Alt+Down",
             key="mapping-next",
             disabled=not after,
             on_click=jump,
             args=(after[0] if after else number,),
         )
-        with st.popover("More", icon=":material/more_horiz:", key="mapping-more"):
+        st.button(
+            "Back",
+            shortcut="Alt+Up",
+            key="mapping-back",
+            disabled=not before,
+            on_click=jump,
+            args=(before[-1] if before else number,),
+        )
+        with st.popover("More", key="mapping-more"):
             _more(draft, number)
 
 

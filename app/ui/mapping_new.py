@@ -19,6 +19,8 @@ from app.ui.text import escape, plain
 from app.ui.visit import Visit
 from core.datasets import raw
 from core.datasets.records import Dataset, DatasetKind
+from core.harmonize.documents import parse_documents
+from core.harmonize.propose import propose_rules
 from core.harmonize.records import Headline, Qualifier, SourceCard
 from core.harmonize.saved import MappingVersion
 from core.harmonize.suggest.builtin import load_builtins, recognise
@@ -142,8 +144,8 @@ def known_card(dataset: Dataset, columns: Sequence[str]) -> SourceCard:
 def _describe(visit: Visit, dataset: Dataset) -> None:
     _back()
     page_head(
-        f"What {escape(dataset.title, 60)} does not say itself",
-        "Prefilled with what the file says. Correct it, or leave open what you do not know.",
+        f"About {escape(dataset.title, 60)}",
+        "What no column says. Prefilled with what the file says above its header; leave open what you do not know.",
     )
     source = sampled(dataset)
     broken = int(dataset.card.get("broken_rows") or 0)
@@ -153,15 +155,25 @@ def _describe(visit: Visit, dataset: Dataset) -> None:
         st.badge(str(source.kind).upper(), color="gray", icon=":material/description:")
         if broken:
             st.badge(f"{numbers.count(broken)} broken rows", color="orange", icon=":material/warning:")
-    for note in source.notes[:6]:
-        st.caption(f":material/info: {escape(note, 300)}")
+    if source.notes:
+        with st.container(gap=None):
+            for note in source.notes[:6]:
+                st.caption(f":material/info: {escape(note, 300)}")
     card = known_card(dataset, source.columns)
     with st.form("mapping-card"):
         made = card_fields(visit, card, key=f"card-{dataset.id}")
+        told = st.text_area(
+            "Description of the columns, if you have one",
+            max_chars=50_000,
+            height=68,
+            placeholder="Spend: cost in micros of the account's currency",
+            help="A table or lines of the report's documentation: one line for each column.",
+            key=f"card-{dataset.id}-documents",
+        )
         if st.form_submit_button("Propose a mapping", type="primary", icon=":material/auto_awesome:"):
             with errors_shown(), st.spinner("Looking at the columns"):
                 memory = mappings.memory_of(visit.console, visit.principal)
-                found = mappings.suggest_for_source(source, made, {}, memory)
+                found = propose_rules(source, card=made, documents=parse_documents(told or ""), memory=memory)
                 draft = draft_of_suggestions(
                     found,
                     dataset_id=dataset.id,
@@ -178,7 +190,7 @@ def card_fields(visit: Visit, card: SourceCard, *, key: str) -> SourceCard:
     saved = mappings.list_mappings(visit.console, visit.principal)
     with st.grid(3, min_column_width=200):
         retailer = _choice("Retailer", card.retailer, [m.retailer for m in saved], f"{key}-retailer")
-        networks = [*(m.network for m in saved), *(b.mapping.network for b in load_builtins())]
+        networks = [*(m.network for m in saved), *_shipped_networks()]
         network = _choice(
             "Network", card.network, networks, f"{key}-network", "Who sells the ads, for example Criteo."
         )
@@ -330,6 +342,11 @@ def _back() -> None:
         key="mapping-all",
         on_click=st.query_params.clear,
     )
+
+
+@st.cache_data(show_spinner=False)
+def _shipped_networks() -> list[str]:
+    return sorted({builtin.mapping.network for builtin in load_builtins()})
 
 
 @st.cache_data(show_spinner=False)

@@ -124,7 +124,7 @@ def show_run(visit: Visit, run_id: str) -> None:
     views: tuple[Callable[[], None], ...] = (
         lambda: _totals(run),
         lambda: _findings(run.report.get("findings") or ()),
-        lambda: show_run_rows(visit, run, version, dataset),
+        lambda: show_run_rows(visit, run),
         lambda: show_comparison(numbers_of(_conservation(run), version.mapping.currency)),
         lambda: _files(visit, run, version),
     )

@@ -49,8 +49,12 @@ _NOTHING = "not said"
 
 def edit_rule(rule: Rule, values: Sequence[str], columns: Sequence[str], *, key: str) -> Rule:
     """Draw a rule; the rule as chosen comes back, or the given one where the choices do not go together."""
-    target = _target(rule, key)
-    op = _operation(rule, target, key)
+    left, right = st.columns([3, 2])
+    with left:
+        target = _target(rule, key)
+    with right:
+        op = _operation(rule, target, key)
+    st.caption(OP_HELP[op])
     transform = (
         rule.transform
         if op is rule.transform.op
@@ -94,15 +98,13 @@ def _operation(rule: Rule, target: str | None, key: str) -> TransformOp:
     likely = rule.transform.op
     if target != rule.target:
         likely = TransformOp.DROP if target is None else options[0]
-    chosen = st.selectbox(
-        "By",
+    return st.selectbox(
+        "How",
         options,
         index=options.index(likely),
         format_func=OP_WORDS.__getitem__,
         key=f"{key}-op-{target}",
     )
-    st.caption(OP_HELP[chosen])
-    return chosen
 
 
 def _parameters(
@@ -287,7 +289,7 @@ def _qualifiers(rule: Rule, target: str | None, key: str) -> dict[str, Qualifier
     st.caption("What this number means. Two numbers are comparable only where all of this is equal.")
     names = ["viewability_standard"] if target == "viewable_impressions" else list(QUALIFIERS)[:-1]
     found: dict[str, Qualifier] = {}
-    with st.grid(3, min_column_width=130):
+    with st.grid(3, min_column_width=120):
         for name in names:
             value = rule.qualifiers.get(name)
             if name in DAY_QUALIFIERS:

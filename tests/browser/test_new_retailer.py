@@ -38,7 +38,8 @@ def write_file(path: Path) -> Path:
         spend = round(clicks * dice.uniform(0.4, 1.6), 2)
         week = round(spend * dice.uniform(0, 6), 2)
         sales = round(week * dice.uniform(1, 1.4), 2)
-        orders, new = int(sales // 18), round(sales * dice.uniform(0, 0.5), 2)
+        orders = max(1, int(sales // 18)) if sales else 0
+        new = round(sales * dice.uniform(0, 0.5), 2) if orders > 1 else 0.0
         campaign = dice.randint(1, 12)
         roas = f"{sales / spend:.2f}" if spend else ""
         rows.append(
@@ -75,13 +76,23 @@ def wait_for(page: Page, text: str) -> None:
     page.get_by_text(text).first.wait_for(timeout=120_000)
 
 
+def drawn(visit: Any) -> Page:
+    """The page once everything stands: the script has run and nothing is shown as a grey bar any more."""
+    visit.settle(120)
+    page: Page = visit.page
+    page.wait_for_function(
+        "document.querySelectorAll('[data-testid=stSkeleton]').length === 0", timeout=60_000
+    )
+    return page
+
+
 def test_a_new_retailers_file_becomes_checked_rows_in_ten_clicks_and_a_minute(
     new_visit: Callable[..., Any], shoot: Callable[[Page, str], None], tmp_path: Path
 ) -> None:
     file = write_file(tmp_path / "harbor vale march.csv")
     visit = new_visit(height=1000)
     page = visit.open("/mappings")
-    shoot(page, "mappings-empty-light")
+    shoot(drawn(visit), "mappings-empty-light")
     click = Clicks(visit)
     click("New retailer from a file")
     page.get_by_text("From this computer").wait_for()
@@ -89,11 +100,11 @@ def test_a_new_retailers_file_becomes_checked_rows_in_ten_clicks_and_a_minute(
     click.upload(file)
     wait_for(page, "Propose a mapping")
     visit.settle()
-    pauses = pause(lambda: shoot(page, "mapping-card-light"))
+    pauses = pause(lambda: shoot(drawn(visit), "mapping-card-light"))
     click("Propose a mapping")
     wait_for(page, "The first rows, before and after")
     visit.settle()
-    pauses += pause(lambda: shoot(page, "mapping-editor-light"))
+    pauses += pause(lambda: shoot(drawn(visit), "mapping-editor-light"))
     click("Accept all above 90")
     visit.settle()
     click("Check and harmonize")
@@ -106,7 +117,7 @@ def test_a_new_retailers_file_becomes_checked_rows_in_ten_clicks_and_a_minute(
     assert click.count <= MOST_CLICKS
     assert seconds <= MOST_SECONDS
     visit.settle()
-    shoot(page, "mapping-result-light")
+    shoot(drawn(visit), "mapping-result-light")
     look_at_the_result(visit, shoot)
     look_at_the_rows(visit, shoot)
     look_at_the_list(visit, shoot)
@@ -127,7 +138,7 @@ def look_at_the_result(visit: Any, shoot: Callable[[Page, str], None]) -> None:
         page.get_by_role("tab", name=tab).click()
         visit.settle()
         assert page.get_by_test_id("stException").count() == 0
-        shoot(page, f"mapping-result-{tab.lower()}-light")
+        shoot(drawn(visit), f"mapping-result-{tab.lower()}-light")
 
 
 def look_at_the_rows(visit: Any, shoot: Callable[[Page, str], None]) -> None:
@@ -138,21 +149,21 @@ def look_at_the_rows(visit: Any, shoot: Callable[[Page, str], None]) -> None:
     page.get_by_role("textbox", name="Search").fill("checkout")
     page.get_by_role("textbox", name="Search").press("Enter")
     visit.settle()
-    shoot(page, "data-browser-light")
+    shoot(drawn(visit), "data-browser-light")
     for tab in ("SKU catalog", "Uplift priors", "Performance metrics", "Audiences"):
         page.get_by_role("tab", name=tab).click()
         visit.settle()
         assert page.get_by_test_id("stException").count() == 0
-    shoot(page, "data-browser-audiences-light")
+    shoot(drawn(visit), "data-browser-audiences-light")
 
 
 def look_at_the_list(visit: Any, shoot: Callable[[Page, str], None]) -> None:
     page = visit.open("/mappings")
-    shoot(page, "mappings-light")
+    shoot(drawn(visit), "mappings-light")
     page.get_by_role("button", name="Open", exact=True).first.click()
     wait_for(page, "Open in the editor")
     visit.settle()
-    shoot(page, "mapping-detail-light")
+    shoot(drawn(visit), "mapping-detail-light")
 
 
 @pytest.mark.parametrize(("look", "scheme", "width"), [("dark", "dark", 1280), ("phone", "light", 390)])
@@ -170,21 +181,21 @@ def test_the_editor_and_the_result_draw_cleanly(
     page.locator(".st-key-mapping-file input[type=file]").set_input_files(str(file))
     wait_for(page, "Propose a mapping")
     visit.settle()
-    shoot(page, f"mapping-card-{look}")
+    shoot(drawn(visit), f"mapping-card-{look}")
     page.get_by_role("button", name="Propose a mapping").click()
     wait_for(page, "The first rows, before and after")
     visit.settle()
-    shoot(page, f"mapping-editor-{look}")
+    shoot(drawn(visit), f"mapping-editor-{look}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name="Check and harmonize").click()
     wait_for(page, "Every total is kept")
     visit.settle()
-    shoot(page, f"mapping-result-{look}")
+    shoot(drawn(visit), f"mapping-result-{look}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name="Look at the rows").click()
     wait_for(page, "Side by side")
     visit.settle()
-    shoot(page, f"data-browser-{look}")
+    shoot(drawn(visit), f"data-browser-{look}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert visit.complaints == []
     assert visit.foreign == []

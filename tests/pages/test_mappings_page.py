@@ -294,6 +294,23 @@ def test_rows_can_be_downloaded_and_say_what_they_were_made_of(open_as: Open, co
     assert not at.exception
 
 
+def test_a_chosen_cell_says_which_line_column_and_rule_it_comes_from(open_as: Open, console: Console) -> None:
+    at = run_tab(open_as, console, "Rows")
+    (run,) = harmonize.list_runs(console, trainer(console))
+    assert table(at, "cost") == [1.5, 3.75, 0.0]
+    at.session_state[f"rows-{run.id}"] = {"selection": {"cells": [[1, "cost"]]}}
+    at.run()
+    assert not at.exception
+    assert not at.error
+    assert "3750000" in [code.value for code in at.code]
+    facts = str([t.value.to_dict() for t in at.table])
+    for told in ("north", "Line", "3", "Spend", "micros"):
+        assert told in facts
+    at.session_state[f"rows-{run.id}"] = {"selection": {"cells": [[0, "currency"]]}}
+    at.run()
+    assert "say this of the whole file" in words(at)
+
+
 def test_a_failed_run_says_why_and_leads_back(open_as: Open, console: Console) -> None:
     made = raw_file(console)
     two = (Rule(source_field="Clicks", target="clicks"), Rule(source_field="Impressions", target="clicks"))
