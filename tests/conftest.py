@@ -8,7 +8,7 @@
 - `now`: an aware moment
 
 RMN_TEST_POSTGRESQL_URL and RMN_TEST_MARIADB_URL name the servers. Tests that need one that cannot be reached
-are skipped, or fail where RMN_TEST_REQUIRE_SERVERS is set.
+are skipped, or fail where RMN_TESTS_REQUIRE_ALL is set.
 """
 
 import os
@@ -140,7 +140,7 @@ def _create_schema(backend: str) -> str:
         _run(server, create)
     except OperationalError as error:
         reason = f"{backend} cannot be reached: {error.orig}"
-        if os.environ.get("RMN_TEST_REQUIRE_SERVERS"):
+        if os.environ.get("RMN_TESTS_REQUIRE_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
     if backend == "postgresql":

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from core.errors import InvalidInputError
 from core.registry.verify import CONFIG_FILE, WEIGHTS_FILE, verify_folder
-from core.registry.weights import read_float32
 from core.storage.digests import digest_adapter_folder
 from core.storage.files import write_atomically
+from core.storage.safetensors_file import read_float32
 
 Matrix = NDArray[np.float64]
 

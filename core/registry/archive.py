@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from core.errors import RefusedFileError
-from core.registry.weights import looks_like_archive, looks_like_pickle
+from core.storage.safetensors_file import looks_like_archive, looks_like_pickle
 
 MAX_ENTRIES = 64
 MAX_DIRECTORY_BYTES = 64 << 10

@@ -10,8 +10,8 @@ from typing import Any
 
 from core.errors import InvalidInputError, NotFoundError, RefusedFileError
 from core.registry.records import BaseModelCard
-from core.registry.weights import ALL_BYTES, read_header, read_json
 from core.storage.digests import digest_base_folder
+from core.storage.safetensors_file import ALL_BYTES, read_header, read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3")

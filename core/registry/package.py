@@ -22,9 +22,9 @@ from core.registry.card import adapter_card
 from core.registry.records import Adapter, AdapterType, Manifest
 from core.registry.service import check_bytes, check_name
 from core.registry.verify import CONFIG_FILE, WEIGHTS_FILE, AdapterFacts, check_manifest, verify_folder
-from core.registry.weights import looks_like_archive, looks_like_pickle, read_json
 from core.storage.digests import digest_adapter_folder
 from core.storage.files import staged_directory, write_atomically
+from core.storage.safetensors_file import looks_like_archive, looks_like_pickle, read_json
 
 MANIFEST_FILE, CARD_FILE = "manifest.json", "README.md"
 DEFAULT_LIMIT_BYTES = 512 << 20

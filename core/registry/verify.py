@@ -16,8 +16,8 @@ from typing import Any
 from core.errors import RefusedFileError
 from core.registry.bases import BaseFacts
 from core.registry.records import Manifest
-from core.registry.weights import TensorInfo, check_finite, read_header, read_json
 from core.storage.digests import ADAPTER_FILES, digest_adapter_folder
+from core.storage.safetensors_file import TensorInfo, check_finite, read_header, read_json
 
 CONFIG_FILE, WEIGHTS_FILE = ADAPTER_FILES
 MAX_RANK = 1024

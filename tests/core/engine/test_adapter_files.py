@@ -104,10 +104,10 @@ def with_tensor(change):
         (lambda t, n: t.update({n.replace("lora_A.weight", "lora_A.bias"): torch.zeros(3)}), "no layer"),
         (lambda t, n: t.update({n: t[n][:, :-1].contiguous()}), "the base needs"),
         (lambda t, n: t.update({n: t[n].T.contiguous()}), "the base needs"),
-        (lambda t, n: t.update({n: t[n].to(torch.int32)}), "int32"),
+        (lambda t, n: t.update({n: t[n].to(torch.int32)}), "type I32"),
         (lambda t, n: t.update({n: t[n].unsqueeze(0)}), re.escape("(1, 4, 32)")),
-        (lambda t, n: t.update({n: t[n].double()}), "float64"),
-        (lambda t, n: t.clear(), "pair up"),
+        (lambda t, n: t.update({n: t[n].double()}), "type F64"),
+        (lambda t, n: t.clear(), "0 tensors"),
         (lambda t, n: t.update({n: t[n] * 1e38 * 10}), "not numbers"),
     ],
 )

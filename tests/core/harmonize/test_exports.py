@@ -200,7 +200,7 @@ def schema() -> Iterator[str]:
     try:
         connection = psycopg.connect(POSTGRESQL_URL, autocommit=True, connect_timeout=5)
     except psycopg.Error:
-        if os.environ.get("RMN_TEST_REQUIRE_SERVERS"):
+        if os.environ.get("RMN_TESTS_REQUIRE_ALL"):
             raise
         pytest.skip("PostgreSQL cannot be reached")
     with connection:

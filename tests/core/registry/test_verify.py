@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from core.errors import RefusedFileError
 from core.registry.bases import BaseFacts
 from core.registry.verify import content_digest, verify_folder
-from core.registry.weights import MAX_HEADER_BYTES, check_finite, read_float32, read_header
+from core.storage.safetensors_file import MAX_HEADER_BYTES, check_finite, read_float32, read_header
 
 Make = Callable[..., Path]
 WEIGHTS = "adapter_model.safetensors"

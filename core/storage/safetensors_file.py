@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -66,30 +67,40 @@ def read_header(path: Path, dtypes: Mapping[str, int] = FLOAT_BYTES) -> dict[str
 
     The data must be covered exactly: no overlap, no hole, nothing behind. Raises RefusedFileError.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(512)
-        if looks_like_pickle(head):
-            raise _refused(path, "It is a Python pickle, which can run code when it is read.")
-        if looks_like_archive(head):
-            raise _refused(path, "It is an archive (older PyTorch files are), not safetensors.")
-        length = int.from_bytes(head[:8], "little")
-        if len(head) < 10 or length > min(MAX_HEADER_BYTES, size - 8):
-            raise _refused(path, "Its header is cut off or longer than 8 MB.")
-        file.seek(8)
-        raw = file.read(length)
-    entries = _parse(path, raw)
+        return _header(path.name, file, path.stat().st_size, dtypes)
+
+
+def read_header_of(data: bytes, name: str, dtypes: Mapping[str, int] = FLOAT_BYTES) -> dict[str, TensorInfo]:
+    """As `read_header`, of a whole file in memory; `name` is what refusals call it."""
+    return _header(name, BytesIO(data), len(data), dtypes)
+
+
+def _header(file_name: str, file: BinaryIO, size: int, dtypes: Mapping[str, int]) -> dict[str, TensorInfo]:
+    head = file.read(512)
+    if looks_like_pickle(head):
+        raise _refused(file_name, "It is a Python pickle, which can run code when it is read.")
+    if looks_like_archive(head):
+        raise _refused(file_name, "It is an archive (older PyTorch files are), not safetensors.")
+    length = int.from_bytes(head[:8], "little")
+    if len(head) < 10 or length > min(MAX_HEADER_BYTES, size - 8):
+        raise _refused(file_name, "Its header is cut off or longer than 8 MB.")
+    file.seek(8)
+    raw = file.read(length)
+    entries = _parse(file_name, raw)
     entries.pop("__metadata__", None)
     if not 1 <= len(entries) <= MAX_TENSORS:
-        raise _refused(path, f"It holds {len(entries)} tensors; 1 to {MAX_TENSORS} are allowed.")
-    tensors = {name: _tensor(path, name, entry, 8 + length, dtypes) for name, entry in entries.items()}
+        raise _refused(file_name, f"It holds {len(entries)} tensors; 1 to {MAX_TENSORS} are allowed.")
+    tensors = {name: _tensor(file_name, name, entry, 8 + length, dtypes) for name, entry in entries.items()}
     position = 8 + length
     for name, info in sorted(tensors.items(), key=lambda item: item[1].start):
         if info.start != position:
-            raise _refused(path, f"Tensor «{name[:80]}» overlaps another one or leaves a hole before it.")
+            raise _refused(
+                file_name, f"Tensor «{name[:80]}» overlaps another one or leaves a hole before it."
+            )
         position += info.size
     if position != size:
-        raise _refused(path, f"Its tensors end at byte {position}, the file at byte {size}.")
+        raise _refused(file_name, f"Its tensors end at byte {position}, the file at byte {size}.")
     return tensors
 
 
@@ -100,17 +111,21 @@ def check_finite(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
             file.seek(info.start)
             width, left = FLOAT_BYTES[info.dtype], info.size
             while left:
-                raw = _read_exactly(path, file, min(left, CHUNK_VALUES * width))
+                raw = _read_exactly(path.name, file, min(left, CHUNK_VALUES * width))
                 left -= len(raw)
                 if not _all_finite(raw, info.dtype):
-                    raise _refused(path, f"Tensor «{name[:80]}» holds NaN or infinite values.")
+                    raise _refused(path.name, f"Tensor «{name[:80]}» holds NaN or infinite values.")
 
 
 def read_float32(path: Path, info: TensorInfo) -> NDArray[np.float32]:
     """The values of one tensor, in its shape, as float32 (exact for F32, F16 and BF16)."""
     with path.open("rb") as file:
         file.seek(info.start)
-        raw = _read_exactly(path, file, info.size)
+        return float32_values(_read_exactly(path.name, file, info.size), info)
+
+
+def float32_values(raw: bytes, info: TensorInfo) -> NDArray[np.float32]:
+    """The bytes of one tensor as float32, in its shape; a copy."""
     if info.dtype == "BF16":
         values = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
     else:
@@ -123,33 +138,33 @@ def read_json(path: Path, limit_bytes: int = 1 << 20) -> dict[str, Any]:
     with path.open("rb") as file:
         raw = file.read(limit_bytes + 1)
     if len(raw) > limit_bytes:
-        raise _refused(path, f"It is larger than {limit_bytes >> 20} MB.")
-    return _parse(path, raw)
+        raise _refused(path.name, f"It is larger than {limit_bytes >> 20} MB.")
+    return _parse(path.name, raw)
 
 
-def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+def _parse(file_name: str, raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise _refused(path, "It (or its header) is not valid JSON.") from None
+        raise _refused(file_name, "It (or its header) is not valid JSON.") from None
     if not isinstance(value, dict):
-        raise _refused(path, "It (or its header) is not a JSON object.")
+        raise _refused(file_name, "It (or its header) is not a JSON object.")
     return value
 
 
-def _tensor(path: Path, name: str, entry: Any, data_start: int, dtypes: Mapping[str, int]) -> TensorInfo:
+def _tensor(file_name: str, name: str, entry: Any, data_start: int, dtypes: Mapping[str, int]) -> TensorInfo:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _refused(path, f"The entry of tensor «{name[:80]}» is malformed.")
+        raise _refused(file_name, f"The entry of tensor «{name[:80]}» is malformed.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in dtypes:
         raise _refused(
-            path, f"Tensor «{name[:80]}» has type {str(dtype)[:20]}, not one of {', '.join(dtypes)}."
+            file_name, f"Tensor «{name[:80]}» has type {str(dtype)[:20]}, not one of {', '.join(dtypes)}."
         )
     if not (_is_counts(shape) and len(shape) <= 8 and _is_counts(offsets) and len(offsets) == 2):
-        raise _refused(path, f"Shape or place of tensor «{name[:80]}» is malformed.")
+        raise _refused(file_name, f"Shape or place of tensor «{name[:80]}» is malformed.")
     size = math.prod(shape) * dtypes[dtype]
     if size == 0 or offsets[1] - offsets[0] != size:
-        raise _refused(path, f"Tensor «{name[:80]}» is empty or has not the {size} bytes of its shape.")
+        raise _refused(file_name, f"Tensor «{name[:80]}» is empty or has not the {size} bytes of its shape.")
     return TensorInfo(dtype, tuple(shape), data_start + offsets[0], size)
 
 
@@ -163,10 +178,10 @@ def _all_finite(raw: bytes, dtype: str) -> bool:
     return bool(np.isfinite(np.frombuffer(raw, "<f4" if dtype == "F32" else "<f2")).all())
 
 
-def _read_exactly(path: Path, file: BinaryIO, count: int) -> bytes:
+def _read_exactly(file_name: str, file: BinaryIO, count: int) -> bytes:
     raw = file.read(count)
     if len(raw) != count:
-        raise _refused(path, "It is cut off.")
+        raise _refused(file_name, "It is cut off.")
     return raw
 
 
@@ -181,7 +196,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _refused(path: Path, why: str) -> RefusedFileError:
+def _refused(file_name: str, why: str) -> RefusedFileError:
     return RefusedFileError(
-        f"The file {path.name} was refused.", why, "Give a LoRA adapter that PEFT saved as safetensors."
+        f"The file {file_name} was refused.", why, "Give a LoRA adapter that PEFT saved as safetensors."
     )
