@@ -1,5 +1,6 @@
 """How alike two texts are: words, numbers and pairs of neighbours, weighted by how rare they are in the set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ LEAST_FEATURES = 4
 LEAST_MISSPELLED = 4
 MUCH_RARER = 10  # a misspelled word, than the word
 PART_PAIRS = 100_000
+LEAST_PLACES, MOST_PLACES = 16, 22  # powers of two
 
 NUMBER = r"-?\d+(?:[.,:]\d+)*"
 TOKEN = rf"[\p{{L}}\p{{M}}]+|{NUMBER}"
@@ -33,17 +35,23 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Row by feature: weights by rarity, ones, marks of words, of words that other rows use, and of rare features.
+    """`ones` is row by feature; `rows_with` counts the rows of each feature. Even features are words.
 
-    `frequency` holds for each word how many rows have it.
+    Features are numbered by their hash, in at least eight times as many places as there are features in small sets
+    and in four million in large ones; that two share a place makes them a little less rare, and no more.
     """
 
-    weights: sparse.csr_array
     ones: sparse.csr_array
-    words: sparse.csr_array
-    known: sparse.csr_array
-    rare: sparse.csr_array
-    frequency: sparse.csr_array
+    rows_with: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """Sums over the features that both rows of each pair have, and that the left or the right one has."""
+
+    shared: NDArray[np.float64]
+    mine: NDArray[np.float64]
+    theirs: NDArray[np.float64]
 
 
 def features_of(texts: pl.Series) -> Features:
@@ -53,40 +61,47 @@ def features_of(texts: pl.Series) -> Features:
     tokens = words.explode(empty_as_null=False)
     hashes = tokens.hash(seed=SEED).to_numpy()
     spelled = tokens.str.contains(r"^\p{L}").to_numpy()
-    row = np.repeat(np.arange(len(texts)), counts)
+    row = np.repeat(np.arange(len(texts), dtype=np.int32), counts)
     follows = row[1:] == row[:-1]
     pairs = (mixed(hashes[:-1]) + hashes[1:])[follows]
-    names, feature = np.unique(np.concatenate([hashes, pairs]), return_inverse=True)
-    is_word = np.zeros(len(names), np.float32)
-    is_word[feature[: len(hashes)][spelled]] = 1
+    size = 1 << min(MOST_PLACES, max(LEAST_PLACES, (8 * len(hashes)).bit_length()))
+    single = _place(hashes, size) + np.where(spelled, 0, 1).astype(np.int32)
+    both = np.concatenate([single, _place(pairs, size) + np.int32(1)])
     ones = sparse.csr_array(
-        (np.ones(len(feature), np.float32), (np.concatenate([row, row[:-1][follows]]), feature)),
-        shape=(len(texts), len(names)),
+        (np.ones(len(both), np.float32), (np.concatenate([row, row[:-1][follows]]), both)),
+        shape=(len(texts), size),
     )
     ones.sum_duplicates()
     ones.data[:] = 1
-    rows_with = np.bincount(ones.indices, minlength=len(names))
-    weight = np.log1p(len(texts) / np.maximum(1, rows_with)).astype(np.float32)
-    known = is_word * (rows_with >= KNOWN_WORD_ROWS)
-    rare = (rows_with <= RARE_ROWS).astype(np.float32)
-    weights, words_only, known_only, rare_only, frequency = (
-        sparse.csr_array((values[ones.indices], ones.indices, ones.indptr), shape=ones.shape)
-        for values in (weight, is_word, known, rare, is_word * rows_with)
-    )
-    return Features(weights, ones, words_only, known_only, rare_only, frequency)
+    return Features(ones, np.bincount(ones.indices, minlength=size))
+
+
+def _place(hashes: Hashes, size: int) -> NDArray[np.int32]:
+    """An even number below `size`."""
+    found: NDArray[np.int32] = ((mixed(hashes) >> np.uint64(20)) & np.uint64(size - 2)).astype(np.int32)
+    return found
 
 
 def near_pairs(
     features: Features, left: Places, right: Places, texts: pl.Series, rare_answer: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which of the pairs are near. `rare_answer` tells which share an answer that few rows have."""
-    shared, mine, theirs = _compared(features.weights, features.ones, left, right)
-    similarity = shared / np.maximum(mine + theirs - shared, 1e-9)
-    shared_words, my_words, their_words = _compared(features.words, features.ones, left, right)
-    only_mine, only_theirs = my_words - shared_words, their_words - shared_words
-    blank, listed = _template(features, left, right)
+    is_word = np.arange(len(features.rows_with)) % 2 == 0
+    is_rare = features.rows_with <= RARE_ROWS
+    is_known = is_word & (features.rows_with >= KNOWN_WORD_ROWS)
+    weight = np.log1p(features.ones.shape[0] / np.maximum(1, features.rows_with))
+    all_, words, known, rare, frequency = _compared(
+        features.ones, left, right, (weight, is_word, is_known, is_rare, is_word * features.rows_with)
+    )
+    similarity = all_.shared / np.maximum(all_.mine + all_.theirs - all_.shared, 1e-9)
+    only_mine, only_theirs = words.mine - words.shared, words.theirs - words.shared
+    # A blank of a template filled in differently; or a list with more or fewer known words.
+    blank = (known.mine > known.shared) & (known.theirs > known.shared)
+    listed = (
+        ((known.mine > known.shared) | (known.theirs > known.shared)) & ~blank & (rare.shared < LEAST_RARE)
+    )
     added = np.minimum(only_mine, only_theirs) == 0
-    few = np.maximum(only_mine, only_theirs) <= np.maximum(1, MOST_ADDED * shared_words)
+    few = np.maximum(only_mine, only_theirs) <= np.maximum(1, MOST_ADDED * words.shared)
     near: NDArray[np.bool_] = (
         (similarity >= SIMILAR_DESPITE_BLANK)
         | ((similarity >= SIMILAR_ADDED_KNOWN) & ~blank)
@@ -94,9 +109,8 @@ def near_pairs(
         | ((similarity >= SIMILAR_SAME_ANSWER) & rare_answer)
         | ((similarity >= SIMILAR_ADDED) & added & few & ~listed & (only_mine + only_theirs > 0))
     )
-    shared_rows, my_rows, their_rows = _compared(features.frequency, features.ones, left, right)
-    often = np.maximum(my_rows, their_rows) - shared_rows
-    seldom = np.minimum(my_rows, their_rows) - shared_rows
+    often = np.maximum(frequency.mine, frequency.theirs) - frequency.shared
+    seldom = np.minimum(frequency.mine, frequency.theirs) - frequency.shared
     doubtful = ((similarity >= SIMILAR_MISSPELLED) | rare_answer) & ~near
     doubtful &= (only_mine == 1) & (only_theirs == 1) & (~blank | (often >= MUCH_RARER * seldom))
     for at in np.flatnonzero(doubtful):
@@ -106,25 +120,21 @@ def near_pairs(
     return near
 
 
-def _template(features: Features, left: Places, right: Places) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which pairs seem to fill in a blank differently, and which to list more or fewer known words."""
-    shared, mine, theirs = _compared(features.known, features.ones, left, right)
-    blank: NDArray[np.bool_] = (mine > shared) & (theirs > shared)
-    listed: NDArray[np.bool_] = ((mine > shared) | (theirs > shared)) & ~blank
-    listed &= _compared(features.rare, features.ones, left, right)[0] < LEAST_RARE
-    return blank, listed
-
-
 def _compared(
-    values: sparse.csr_array, ones: sparse.csr_array, left: Places, right: Places
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sums of the values that both rows of a pair have, that the left one has, and that the right one has."""
-    sums = np.asarray(values.sum(axis=1), np.float64).ravel()
-    shared = np.zeros(len(left))
+    ones: sparse.csr_array, left: Places, right: Places, values: Sequence[NDArray[np.generic]]
+) -> list[_Pair]:
+    """For each kind of value: its sums over what both rows of a pair have, the left one, and the right one."""
+    rows = np.unique(np.concatenate([left, right]))
+    some = ones[rows]
+    of_rows = [some @ each.astype(np.float64) for each in values]
+    mine, theirs = np.searchsorted(rows, left), np.searchsorted(rows, right)
+    shared = np.zeros((len(values), len(left)))
     for start in range(0, len(left), PART_PAIRS):
         part = slice(start, start + PART_PAIRS)
-        shared[part] = np.asarray(values[left[part]].multiply(ones[right[part]]).sum(axis=1)).ravel()
-    return shared, sums[left], sums[right]
+        both = some[mine[part]].multiply(some[theirs[part]])
+        for kind, each in enumerate(values):
+            shared[kind, part] = both @ each.astype(np.float64)
+    return [_Pair(shared[kind], sums[mine], sums[theirs]) for kind, sums in enumerate(of_rows)]
 
 
 def misspelled(one: str, other: str) -> bool:
