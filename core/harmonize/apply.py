@@ -42,7 +42,7 @@ def harmonize(
     """The rows that a mapping makes of a source. Raises InvalidInputError for a mapping that does not fit it."""
     plan = make_plan(source, mapping, card, pseudonym_key=pseudonym_key)
     stages = build_stages(source.frame, plan, file=source.name, label=mapping_label(mapping))
-    every = [losses.Loss(slot, 1, 0, 0, ()) for slot in plan.slots]
+    every = [losses.Loss(slot, 1, 0, 0, ()) for slot in losses.counted_slots(plan)]
     return Harmonized(stages.rows, stages.apart, losses.rejected_rows(every, plan, stages), plan, stages)
 
 
@@ -129,6 +129,7 @@ def _run(
             *plan_findings(source, plan, repeated=len(stages.repeated)),
             *losses.findings_of(lossy, sums),
             *losses.mark_findings(plan, stages, sums),
+            *losses.list_findings(plan, stages, sums),
             *conservation.findings_of(totals),
         ]
         written = sinks.scan(rows_part, kind, made.frame) if rows_part is not None else made.frame
@@ -181,14 +182,17 @@ def _one_pass(made: Harmonized, source: Source, writing: Sequence[pl.LazyFrame])
         pl.len().alias("rows_wide"),
         *losses.value_counts(plan),
         *losses.mark_counts(plan),
+        *losses.list_counts(plan),
         *conservation.output_sums(plan),
         *conservation.input_sums(plan, again, whole_table=False),
         *withheld_counts(plan),
     ]
+    wide = conservation.with_inputs(stages.wide, plan, again, whole_table=False)
     if plan.plain_rows:
-        queries = [stages.wide.select(*over_base, *over_wide)]
+        queries = [wide.select(*over_base, *over_wide)]
     else:
-        queries = [stages.base.select(over_base), stages.wide.select(over_wide)]
+        base = conservation.with_inputs(stages.base, plan, once, whole_table=True)
+        queries = [base.select(over_base), wide.select(over_wide)]
     if plan.sum_over:
         queries.append(made.frame.select(pl.len().alias("rows_summed")))
     results = pl.collect_all([*writing, *queries], engine="streaming")

@@ -8,7 +8,7 @@ from core.errors import InvalidInputError
 from core.harmonize import numbers
 from core.harmonize.identifiers import identifier
 from core.harmonize.records import Rule
-from core.harmonize.staged import Staged, Steps
+from core.harmonize.staged import Staged, Steps, rarely
 from core.rmis.facts import FactColumn, FactType, fact_column
 
 
@@ -18,6 +18,7 @@ class Cell:
 
     `value` is typed as `target` and null where the raw value does not fit; `raw` is the source as text.
     `marks` are (finding id, Boolean) pairs; `otherwise` stands for values that do not fit, where the target has such a word.
+    A `derived` cell goes with another of the same rule and is lost with it.
     """
 
     rule: Rule
@@ -29,6 +30,7 @@ class Cell:
     marks: tuple[tuple[str, pl.Expr], ...] = ()
     otherwise: str | None = None
     secret: bool = False
+    derived: bool = False
     blank_words: tuple[str, ...] = ()
 
     @property
@@ -106,7 +108,9 @@ def _word(text: pl.Expr, column: FactColumn, name: str) -> Staged:
     known = {word: word for word in column.words}
     exact = Staged(text.replace_strict(known, default=None, return_dtype=pl.String)).kept(f"{name}exact")
     rest = pl.when(exact.value.is_null()).then(text)
-    loose = rest.str.strip_chars().str.to_lowercase().str.replace_all(r"[\s\-]+", "_")
-    return exact.then(
-        exact.value.fill_null(loose.replace_strict(known, default=None, return_dtype=pl.String))
-    )
+
+    def loosely(odd: pl.Expr) -> pl.Expr:
+        word = odd.str.strip_chars().str.to_lowercase().str.replace_all(r"[\s\-]+", "_")
+        return word.replace_strict(known, default=None, return_dtype=pl.String)
+
+    return exact.then(exact.value.fill_null(rarely(rest, loosely, pl.String())))

@@ -12,7 +12,7 @@ from typing import Literal
 import polars as pl
 
 from core.errors import InvalidInputError
-from core.harmonize.staged import Steps, with_steps
+from core.harmonize.staged import Steps, rarely, with_steps
 from core.harmonize.zones import by_zone, wall_of, zone_named
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -92,14 +92,16 @@ def to_utc(
         read = _Read(wall_of(read.wall, zone), None, read.steps)
     wall, ts = pl.col(f"{name}wall"), pl.col(f"{name}ts")
     midnight = read.wall.dt.date().cast(WALL) if grain == "day" else read.wall
-    told = by_zone(wall, zone)
-    steps = (*read.steps, {f"{name}wall": midnight}, {f"{name}ts": _by_offset(told.ts, wall, read.offset)})
-    day = wall.dt.date() if grain == "day" else wall_of(ts, account).dt.date()
-    naive = pl.lit(True) if read.offset is None else read.offset.is_null()
-    ambiguous, nonexistent = (
-        None if mark is None else naive & mark for mark in (told.ambiguous, told.nonexistent)
+    unsaid = wall if read.offset is None else pl.when(read.offset.is_null()).then(wall)
+    told = by_zone(pl.col(f"{name}unsaid"), zone)
+    steps = (
+        *read.steps,
+        {f"{name}wall": midnight},
+        {f"{name}unsaid": unsaid},
+        {f"{name}ts": _by_offset(told.ts, wall, read.offset)},
     )
-    return TimeExprs(ts, day, ambiguous, nonexistent, steps)
+    day = wall.dt.date() if grain == "day" else wall_of(ts, account).dt.date()
+    return TimeExprs(ts, day, told.ambiguous, told.nonexistent, steps)
 
 
 def local_date(
@@ -192,16 +194,25 @@ def _iso(text: pl.Expr, name: str) -> _Read:
     )
     offset = text.str.slice(19).replace_strict(_offsets(), default=None, return_dtype=pl.Int64)
     unread = pl.when(pl.col(wall).is_null()).then(text)
-    slow = _wall_of_parts(pl.col(parts))
-    slow_offset = _offset_of(pl.col(parts).struct.field("zone"))
     steps: Steps = (
         {local: by_place, tail: offset},
         {wall: pl.when(pl.col(tail).is_not_null()).then(pl.col(local))},
-        {parts: unread.str.strip_chars(_SPACES).str.extract_groups(_ISO)},
-        {zone: pl.when(pl.col(wall).is_null()).then(slow_offset).otherwise(pl.col(tail))},
-        {wall: pl.col(wall).fill_null(pl.when(pl.col(zone).is_not_null()).then(slow))},
+        {parts: rarely(unread, _odd_iso, pl.Struct({"wall": WALL, "zone": pl.Int64()}))},
+        {
+            zone: pl.when(pl.col(wall).is_null())
+            .then(pl.col(parts).struct.field("zone"))
+            .otherwise(pl.col(tail))
+        },
+        {wall: pl.col(wall).fill_null(pl.col(parts).struct.field("wall"))},
     )
     return _Read(pl.col(wall), pl.when(pl.col(zone) != _NAIVE).then(pl.col(zone)), steps)
+
+
+def _odd_iso(text: pl.Expr) -> pl.Expr:
+    """Wall clock and offset of a text in any other form of ISO 8601."""
+    parts = text.str.strip_chars(_SPACES).str.extract_groups(_ISO)
+    zone = _offset_of(parts.struct.field("zone"))
+    return pl.struct(wall=pl.when(zone.is_not_null()).then(_wall_of_parts(parts)), zone=zone)
 
 
 _NAIVE = -1  # microseconds: no clock is off by one of them
@@ -257,4 +268,4 @@ def _by_offset(by_zone: pl.Expr, wall: pl.Expr, offset: pl.Expr | None) -> pl.Ex
     if offset is None:
         return by_zone
     said = (wall - offset.cast(pl.Duration("us"))).dt.replace_time_zone("UTC")
-    return pl.when(offset.is_null()).then(by_zone).otherwise(said)
+    return said.fill_null(by_zone)

@@ -66,15 +66,21 @@ def _units(value: pl.Expr, slot: Slot) -> pl.Expr:
     return units.cast(pl.Int128, strict=False).sum()
 
 
-def input_sums(plan: Plan, slots: list[Slot], *, whole_table: bool) -> list[pl.Expr]:
-    """Aggregates over raw columns: number of values, how many are read at once, and their sum.
+def with_inputs(table: pl.LazyFrame, plan: Plan, slots: list[Slot], *, whole_table: bool) -> pl.LazyFrame:
+    """The table with the decimals of raw columns, which `input_sums` adds up.
 
-    `whole_table`: over the source as it is, where a value stands once; else over the wide table.
+    `whole_table`: the source as it is, where a value stands once; else the wide table.
     """
+    raws = {slot.name: slot.cell.raw if whole_table else raw_of(slot, plan) for slot in slots}
+    return table.with_columns(**{f"{slot.name}.decimal": quick_read(slot, raws[slot.name]) for slot in slots})
+
+
+def input_sums(plan: Plan, slots: list[Slot], *, whole_table: bool) -> list[pl.Expr]:
+    """Aggregates over raw columns: number of values, how many are read at once, and their sum."""
     found: list[pl.Expr] = []
     for slot in slots:
-        raw = raw_of(slot, plan) if not whole_table else slot.cell.raw
-        quick = quick_read(slot, raw)
+        raw = slot.cell.raw if whole_table else raw_of(slot, plan)
+        quick = pl.col(f"{slot.name}.decimal")
         found.append(raw.count().alias(f"{slot.name}.given"))
         found.append(quick.count().alias(f"{slot.name}.read"))
         found.append(quick.sum().alias(f"{slot.name}.input"))
@@ -83,6 +89,8 @@ def input_sums(plan: Plan, slots: list[Slot], *, whole_table: bool) -> list[pl.E
 
 def quick_read(slot: Slot, raw: pl.Expr) -> pl.Expr:
     """Decimals of most raw values, by another way than the transform takes."""
+    if slot.dtype == pl.String and _is_whole(slot) and slot.cell.rule.transform.op is TransformOp.NONE:
+        return raw.cast(pl.Int64, strict=False).cast(pl.Int128)
     if slot.dtype != pl.String:
         return pl.when(raw.is_not_null()).then(pl.col(slot.field)).cast(numbers.MONEY, strict=False)
     transform = slot.cell.rule.transform

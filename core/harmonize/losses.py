@@ -9,6 +9,7 @@ import polars as pl
 from core.harmonize.findings import Finding, Severity
 from core.harmonize.numbers import BLANK, WITHHELD
 from core.harmonize.plan import Plan, Slot
+from core.harmonize.row_shape import SOUND
 from core.harmonize.source_records import LINE
 from core.harmonize.stages import Stages, lost, raw_of
 from core.rmis.facts import FactType
@@ -36,15 +37,20 @@ class Loss:
 def value_counts(plan: Plan) -> list[pl.Expr]:
     """Aggregates over the wide table: raw values and typed values of each slot. They cost next to nothing."""
     found = []
-    for slot in plan.slots:
+    for slot in counted_slots(plan):
         found.append(raw_of(slot, plan).count().alias(f"{slot.name}.raw"))
         found.append(pl.col(slot.name).count().alias(f"{slot.name}.typed"))
     return found
 
 
+def counted_slots(plan: Plan) -> list[Slot]:
+    """Slots of which a loss is told: what goes with another is told once."""
+    return [slot for slot in plan.slots if not slot.cell.derived]
+
+
 def find_losses(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[Loss]:
     """One more pass, only over the columns of slots that lost something."""
-    losing = [slot for slot in plan.slots if sums[f"{slot.name}.typed"] < sums[f"{slot.name}.raw"]]
+    losing = [slot for slot in counted_slots(plan) if sums[f"{slot.name}.typed"] < sums[f"{slot.name}.raw"]]
     if not losing:
         return []
     wanted: list[pl.Expr] = []
@@ -118,6 +124,25 @@ def mark_counts(plan: Plan) -> list[pl.Expr]:
         for slot in plan.slots
         for place, (_, mark) in enumerate(slot.cell.marks)
     ]
+
+
+def list_counts(plan: Plan) -> list[pl.Expr]:
+    """An aggregate over the wide table: nested lists that could not be read."""
+    return [(~pl.col(SOUND)).sum().alias("unread_lists")] if plan.items is not None else []
+
+
+def list_findings(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[Finding]:
+    """Lists of which no rows could be made."""
+    count = int(sums.get("unread_lists") or 0)
+    if plan.items is None or not count:
+        return []
+    lines = stages.wide.filter(~pl.col(SOUND)).select(LINE).head(_FIRST_LINES).collect(engine="streaming")
+    sentence = (
+        f"{_values(count)} of «{plan.items.column}» are no JSON lists; each stays one row without items."
+    )
+    step = "Look at these lines: what their items would have counted is missing."
+    columns = (plan.items.column,)
+    return [Finding("value.unreadable_list", "warning", sentence, columns, count, tuple(lines[LINE]), step)]
 
 
 def mark_findings(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[Finding]:

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from core.harmonize.staged import Staged, Steps
+from core.harmonize.staged import Staged, Steps, rarely
 
 #: What exports write for «nothing there» in a column of numbers. It is blank, not zero.
 BLANK = r"(?i)^[\s\x{FEFF}]*(?:-{1,3}|[—–]|n/?a|#n/a|null|none|nil|nan|\\n)?[\s\x{FEFF}]*$"
@@ -38,10 +38,10 @@ MONEY = pl.Decimal(38, SCALE)
 
 def whole_number(text: pl.Expr, name: str) -> Staged:
     """Int64 from plain text: «12», « 12 », «12.0»; null for everything else, «1,234» included."""
-    quick, rest = f"{name}whole", f"{name}rest"
-    slow = _plain(pl.when(pl.col(quick).is_null()).then(text))
-    steps: Steps = ({quick: text.cast(pl.Int64, strict=False)}, {rest: slow})
-    return Staged(pl.col(quick).fill_null(as_whole(pl.col(rest))), steps)
+    quick = f"{name}whole"
+    rest = pl.when(pl.col(quick).is_null()).then(text)
+    slow = rarely(rest, lambda odd: as_whole(_plain(odd)), pl.Int64())
+    return Staged(pl.col(quick).fill_null(slow), ({quick: text.cast(pl.Int64, strict=False)},))
 
 
 def as_whole(number: pl.Expr) -> pl.Expr:
@@ -56,7 +56,7 @@ def plain_number(text: pl.Expr, name: str) -> Staged:
     rest = pl.when(pl.col(quick).is_null()).then(text)
     steps: Steps = (
         {quick: text.cast(pl.Float64, strict=False)},
-        {number: pl.col(quick).fill_null(_plain(rest))},
+        {number: pl.col(quick).fill_null(rarely(rest, _plain, pl.Float64()))},
     )
     return Staged(finite(pl.col(number)), steps)
 
@@ -67,15 +67,12 @@ def parsed_number(text: pl.Expr, strip: str | None, name: str) -> Staged:
     The comma is the decimal sign where `strip` names the point and not the comma.
     """
     pattern, separator = _pattern(strip)
-    fits, bare, negative, number = (f"{name}{part}" for part in ("fits", "bare", "negative", "number"))
-    minus = pl.lit("-") + pl.col(bare).str.replace_all(r"[()-]", "")
-    signed = pl.when(pl.col(negative)).then(minus).otherwise(pl.col(bare))
+    fits, number = f"{name}fits", f"{name}number"
+    rest = pl.when(pl.col(fits).is_null()).then(text)
+    slow = rarely(rest, lambda odd: _signed(odd, strip, pattern), pl.String())
     steps: Steps = (
         {fits: pl.when(text.str.contains(pattern)).then(text)},
-        {bare: _bare(pl.when(pl.col(fits).is_null()).then(text), strip)},
-        {negative: pl.col(bare).str.contains(r"^\([^()-]+\)$|^[^-]+-$")},
-        {bare: signed},
-        {fits: pl.col(fits).fill_null(pl.when(pl.col(bare).str.contains(pattern)).then(pl.col(bare)))},
+        {fits: pl.col(fits).fill_null(slow)},
         {number: _with_point(pl.col(fits), separator).cast(pl.Float64, strict=False)},
     )
     return Staged(finite(pl.col(number)), steps)
@@ -86,19 +83,41 @@ def decimal_comma(strip: str | None) -> bool:
     return "." in (strip or "") and "," not in (strip or "")
 
 
+def scaled_text(text: pl.Expr, factor: Fraction, name: str) -> Staged:
+    """Plain numbers in text × factor. Whole numbers, which micros and cents are, take the short way of `scaled`."""
+    places = _places_of(factor.denominator)
+    if places is None:
+        number = plain_number(text, name).kept(f"{name}plain")
+        return number.then(finite(scaled(number.value, factor)))
+    units, short = f"{name}units", pl.col(f"{name}units")
+    most = int(_WHOLE / 2) // factor.numerator
+    rest = pl.when(short.is_null()).then(text)
+    slow = rarely(rest, lambda odd: finite(scaled(finite(_plain(odd)), factor)), pl.Float64())
+    whole = text.cast(pl.Int64, strict=False)
+    steps: Steps = ({units: whole}, {units: pl.when(short.is_between(-most, most)).then(short)})
+    quick = (short * (factor.numerator * 10.0**-places)).round(places)
+    return Staged(quick.fill_null(slow), steps)
+
+
+def _places_of(down: int) -> int | None:
+    """n of a denominator of 10^n, up to nine; else None."""
+    places = len(str(down)) - 1
+    return places if 10**places == down and places <= _MOST_PLACES - _MILLION_PLACES else None
+
+
 def scaled(number: pl.Expr, factor: Fraction) -> pl.Expr:
     """number × factor as the Float64 nearest to the exact product of the decimals that are written.
 
     0.29 × 100 is 29 and 5 / 1e6 is 0.000005: amounts are taken as whole millionths where they are. The division is
     left to `round`, because polars divides a column by a constant as a multiplication, which is off by a last bit.
     """
-    up, down = factor.numerator, factor.denominator
-    places = _MILLION_PLACES + len(str(down)) - 1
-    if 10 ** (places - _MILLION_PLACES) != down or places > _MOST_PLACES:
+    unit_places = _places_of(factor.denominator)
+    if unit_places is None:
         return number * float(factor)
+    up, places = factor.numerator, unit_places + _MILLION_PLACES
     millionths = (number * 1e6).round() * float(up)
     small = (number.round(_MILLION_PLACES) == number) & (millionths.abs() < _WHOLE / 2)
-    units, unit_places = number * float(up), places - _MILLION_PLACES
+    units = number * float(up)
     large = (number.round() == number) & (units.abs() < _WHOLE / 2)
     return (
         pl.when(small)
@@ -144,7 +163,7 @@ def exact_decimal(text: str, comma: bool = False) -> Decimal | None:
     bare = re.sub(r"[\u2010-\u2013\u2212\ufe63\uff0d]", "-", bare)
     negative = "(" in bare or bool(re.search(r"(?<![eE])-", bare))
     bare = re.sub(r"[$€£¥₹₩₺₽₪₫₦₱฿%()]|(?<![eE])[+-]", "", bare)
-    bare = re.sub(r"^[A-Za-z]{1,3}\.?(?=[\d.,])|(?<=[\d.,])(?!e\d)[A-Za-z]{2,3}\.?$", "", bare)
+    bare = re.sub(r"^[^\W\d_]{1,3}\.?(?=[\d.,])|(?<=[\d.,])(?!e\d)[^\W\d_]{2,3}\.?$", "", bare)
     bare = bare.replace(".", "").replace(",", ".") if comma else bare.replace(",", "")
     if not re.fullmatch(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", bare, re.ASCII) or len(bare) > 60:
         return None
@@ -169,11 +188,14 @@ def _plain(text: pl.Expr) -> pl.Expr:
     return text.str.strip_chars(_SPACES).str.replace_all(_MINUS, "-").cast(pl.Float64, strict=False)
 
 
-def _bare(text: pl.Expr, strip: str | None) -> pl.Expr:
-    """Without currency signs, spaces and the characters to strip."""
+def _signed(text: pl.Expr, strip: str | None, pattern: str) -> pl.Expr:
+    """Without currency signs, spaces and the characters to strip, with a leading minus where it is negative."""
     named = "".join(letter for letter in strip or "" if letter not in ".,+-()" and not letter.isdigit())
     bare = text.str.replace_all(_MINUS, "-").str.replace_all(_SIGNS, "")
-    return bare.str.replace_all(f"[{re.escape(_SPACES + named)}'’_]", "")
+    bare = bare.str.replace_all(f"[{re.escape(_SPACES + named)}'’_]", "")
+    negative = bare.str.contains(r"^\([^()-]+\)$|^[^-]+-$")
+    signed = pl.when(negative).then(pl.lit("-") + bare.str.replace_all(r"[()-]", "")).otherwise(bare)
+    return pl.when(signed.str.contains(pattern)).then(signed)
 
 
 def finite(number: pl.Expr) -> pl.Expr:

@@ -1,6 +1,6 @@
 """Expressions that need columns of their own first: what is used twice is computed once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -39,3 +39,17 @@ def with_steps(frame: pl.LazyFrame, several: Iterable[Steps]) -> pl.LazyFrame:
                 together.update(steps[depth])
         frame = frame.with_columns(**together)
     return frame
+
+
+def rarely(text: pl.Expr, make: Callable[[pl.Expr], pl.Expr], dtype: pl.DataType) -> pl.Expr:
+    """`make` of a column that is null nearly everywhere; chunks without any value cost nothing.
+
+    The slow reading of what the quick one left would otherwise allocate its columns for nothing in nearly every file.
+    """
+
+    def run(values: pl.Series) -> pl.Series:
+        if values.null_count() == len(values):
+            return pl.repeat(None, len(values), dtype=dtype, eager=True)
+        return values.alias("x").to_frame().select(make(pl.col("x")).alias("x"))["x"].cast(dtype)
+
+    return text.map_batches(run, return_dtype=dtype, is_elementwise=True)

@@ -18,7 +18,7 @@ from core.harmonize.row_shape import (
     without_lines,
 )
 from core.harmonize.source_records import LINE
-from core.harmonize.staged import with_steps
+from core.harmonize.staged import rarely, with_steps
 from core.rmis.facts import FACT_COLUMNS, FactType
 from core.rmis.vocabularies import QUALIFIERS
 
@@ -81,10 +81,11 @@ def widened(frame: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
         **{slot.name: in_its_row(slot.cell.value, slot, plan) for slot in plan.slots}
     )
     withheld = [
-        pl.when(pl.col(slot.name).is_null())
-        .then(raw_of(slot, plan))
-        .str.contains(WITHHELD)
-        .fill_null(value=False)
+        rarely(
+            pl.when(pl.col(slot.name).is_null()).then(raw_of(slot, plan)),
+            lambda odd: odd.str.contains(WITHHELD),
+            pl.Boolean(),
+        ).fill_null(value=False)
         for slot in plan.slots
         if slot.measure and slot.dtype == pl.String
     ]

@@ -15,7 +15,7 @@ from core.harmonize.clocks import TimeExprs, local_date, says_the_time, to_utc
 from core.harmonize.identifiers import check_digit_fits, identifier, padded_gtin, pseudonym
 from core.harmonize.records import Rule, SourceCard, Transform
 from core.harmonize.splits import split_cells
-from core.harmonize.staged import Staged, with_steps
+from core.harmonize.staged import Staged, rarely, with_steps
 from core.rmis.facts import FactColumn, FactType
 from core.rmis.vocabularies import TransformOp
 
@@ -112,11 +112,14 @@ def _scaled(
     rule: Rule, value: pl.Expr, dtype: pl.DataType, dtypes: dict[str, pl.DataType], name: str
 ) -> Staged:
     transform = rule.transform
-    number = as_number(value, dtype, name).kept(f"{name}unscaled")
     down = transform.op is TransformOp.DIVIDE
     if transform.by is not None:
-        factor = numbers.fraction_of(transform.by)
-        return number.then(numbers.finite(numbers.scaled(number.value, 1 / factor if down else factor)))
+        by_number = numbers.fraction_of(transform.by)
+        factor = 1 / by_number if down else by_number
+        if dtype == pl.String:
+            return numbers.scaled_text(value, factor, name)
+        plain = as_number(value, dtype, name).kept(f"{name}unscaled")
+        return plain.then(numbers.finite(numbers.scaled(plain.value, factor)))
     other = transform.by_field or ""
     if other not in dtypes:
         raise InvalidInputError(
@@ -124,6 +127,7 @@ def _scaled(
             "The factor must be a column of the same file.",
             "Correct by_field.",
         )
+    number = as_number(value, dtype, name)
     by = as_number(pl.col(other), dtypes[other], f"{name}by_")
     result = number.value / by.value if down else number.value * by.value
     return Staged(result, (*by.steps, *number.steps)).kept(f"{name}scaled").finite()
@@ -144,9 +148,13 @@ def _mapped(rule: Rule, plain: Cell, name: str) -> Cell:
     loose: dict[str, str] = {}
     for key, word in words.items():
         loose.setdefault(_loosely(key), word)
-    unmatched = pl.when(exact.value.is_null()).then(plain.raw)
-    rest = unmatched.str.strip_chars().str.to_lowercase().str.replace_all(r"\s+", " ")
-    found = exact.value.fill_null(rest.replace_strict(loose, default=None, return_dtype=pl.String))
+
+    def loosely(odd: pl.Expr) -> pl.Expr:
+        word = odd.str.strip_chars().str.to_lowercase().str.replace_all(r"\s+", " ")
+        return word.replace_strict(loose, default=None, return_dtype=pl.String)
+
+    rest = pl.when(exact.value.is_null()).then(plain.raw)
+    found = exact.value.fill_null(rarely(rest, loosely, pl.String()))
     mapped = exact.then(found).kept(f"{name}mapped")
     if column.dtype is not FactType.WORD:
         fitted = typed(mapped.value, pl.String(), column, f"{name}to_")
@@ -197,10 +205,11 @@ def _time_cells(
     cell = replace(plain, value=told.ts, steps=told.steps, marks=marks)
     if rule.target != "ts":
         return [cell]
-    derived = [replace(cell, target="date_local", value=told.date_local, steps=(), marks=())]
+    beside = replace(cell, steps=(), marks=(), derived=True)
+    derived = [replace(beside, target="date_local", value=told.date_local)]
     if grain := grain_of(rule):
         there = pl.when(told.ts.is_not_null()).then(pl.lit(grain))
-        derived.append(replace(cell, target="grain", value=there, steps=(), marks=()))
+        derived.append(replace(beside, target="grain", value=there))
     return [cell, *derived]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
@@ -37,7 +38,7 @@ def zone_named(name: str) -> ZoneInfo:
 
 def by_zone(wall: pl.Expr, zone: ZoneInfo) -> Settled:
     """A fixed clock is a subtraction; only hours in which a clock changed are looked at closely."""
-    changes = tuple(_changes(zone))
+    changes = _changes(zone.key)
     if not changes:
         return Settled((wall - pl.lit(_fixed_offset(zone))).dt.replace_time_zone("UTC"))
     repeated, skipped = _quarters(changes)
@@ -52,7 +53,7 @@ def by_zone(wall: pl.Expr, zone: ZoneInfo) -> Settled:
 
 def wall_of(instant: pl.Expr, zone: ZoneInfo) -> pl.Expr:
     """The wall clock of a zone at an instant in UTC (with or without that said)."""
-    if not tuple(_changes(zone)):
+    if not _changes(zone.key):
         return instant.dt.replace_time_zone(None) + pl.lit(_fixed_offset(zone))
     return instant.dt.replace_time_zone("UTC").dt.convert_time_zone(zone.key).dt.replace_time_zone(None)
 
@@ -61,13 +62,19 @@ def _fixed_offset(zone: ZoneInfo) -> timedelta:
     return zone.utcoffset(datetime(2000, 1, 1)) or timedelta(0)
 
 
-def _changes(zone: ZoneInfo) -> Iterator[tuple[datetime, timedelta, timedelta]]:
+@lru_cache(maxsize=64)
+def _changes(key: str) -> tuple[tuple[datetime, timedelta, timedelta], ...]:
     """(instant in UTC, offset before, offset after) of each change of a zone's clock, found to the minute."""
+    return tuple(_look_for_changes(ZoneInfo(key)))
+
+
+def _look_for_changes(zone: ZoneInfo) -> Iterator[tuple[datetime, timedelta, timedelta]]:
+    """No zone has changed its clock twice within two weeks."""
     at = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
     end = datetime(_LAST_YEAR, 1, 1, tzinfo=UTC)
     before = at.astimezone(zone).utcoffset()
     while at < end:
-        later = at + timedelta(days=7)
+        later = at + timedelta(days=14)
         after = later.astimezone(zone).utcoffset()
         if before is not None and after is not None and before != after:
             low, high = at, later
