@@ -19,7 +19,7 @@ from app.bootstrap import Console, shared_console
 from app.guard import Guard
 from app.logs import adopt_library_loggers
 from app.sign_in import sign_in_routes
-from core.settings import PROJECT_ROOT
+from core.settings import PROJECT_ROOT, Settings
 
 LOG = structlog.get_logger(__name__)
 ENTRY = Path(__file__).parent / "main.py"
@@ -30,7 +30,7 @@ _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 def build_app(console: Console) -> streamlit.App:
     """Wire the console. The screens of this process use `console` from now on."""
     shared_console.set(console)
-    _find_configuration()
+    _find_configuration(console.settings)
 
     @asynccontextmanager
     async def lifespan(_app: streamlit.App) -> AsyncIterator[None]:
@@ -78,12 +78,18 @@ def _inline_scripts(page: Path) -> list[bytes]:
     return _INLINE_SCRIPT.findall(page.read_bytes())
 
 
-def _find_configuration() -> None:
-    """Theme and server options lie in the project's folder, whatever folder this process was started in."""
+def _find_configuration(settings: Settings) -> None:
+    """Theme and server options lie in the project's folder, whatever folder this process was started in.
+
+    Streamlit checks where its websocket is opened from by itself, so it is told the public URL, too.
+    """
     from streamlit import config
 
     if config._main_script_path is None:
         config._main_script_path = str(PROJECT_ROOT / ENTRY.name)
+    known = config.get_option("server.corsAllowedOrigins") or []
+    if settings.public_url and settings.public_url not in known:
+        config._set_option("server.corsAllowedOrigins", [*known, settings.public_url], "RMN_PUBLIC_URL")
 
 
 def _tell_script_error(error: Exception) -> bool:

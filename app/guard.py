@@ -1,6 +1,7 @@
 """In front of the whole console: own host, same origin, a session for everything but health and sign-in, headers."""
 
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 from anyio import CapacityLimiter, to_thread
@@ -16,6 +17,7 @@ from app.credentials import SESSION_COOKIE, principal_of_request
 from app.headers import API_POLICY, add_security_headers
 from app.origin import is_own_host, is_same_origin
 from core.errors import NotAuthenticatedError, PermissionDeniedError, RmnError
+from core.settings import Settings
 from core.storage.ids import new_id
 from core.tenants.records import Permission, Principal
 
@@ -53,13 +55,14 @@ class Guard:
     async def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that may not pass; None when it may."""
         headers = Headers(scope=scope)
-        if not is_own_host(headers.get("host"), self.console.settings.host, _allowed_hosts()):
+        settings = self.console.settings
+        if not is_own_host(headers.get("host"), settings.host, _allowed_hosts(settings)):
             return _refuse(PermissionDeniedError("This console does not answer to that host name."), 403)
         path = scope["path"]
         if path == API or path.startswith(f"{API}/"):
             return None
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        if changes and not is_same_origin(headers):
+        if changes and not is_same_origin(headers, settings.public_url):
             LOG.warning("guard.foreign_origin", path=path[:200])
             return _refuse(PermissionDeniedError("This request was sent from another site."), 403)
         if path == HEALTH or self._is_public(scope):
@@ -98,11 +101,12 @@ class Guard:
         return self.page_policy
 
 
-def _allowed_hosts() -> list[str]:
-    """Names that a proxy in front may use: Streamlit's own option, server.allowedHosts."""
+def _allowed_hosts(settings: Settings) -> list[str]:
+    """Names that a proxy in front may use: that of the public URL, and Streamlit's own option, server.allowedHosts."""
     from streamlit import config
 
-    return [str(name).lower() for name in config.get_option("server.allowedHosts") or []]
+    public = urlsplit(settings.public_url).hostname
+    return [*([public] if public else []), *map(str.lower, config.get_option("server.allowedHosts") or [])]
 
 
 def _refuse(error: RmnError, status: int) -> Response:

@@ -29,13 +29,18 @@ def is_own_host(host: str | None, listening_on: str, allowed: list[str]) -> bool
     return name in LOOPBACK
 
 
-def is_same_origin(headers: Headers) -> bool:
-    """Whether the page that sent this request is one of this console. Without an Origin it is not known, so no."""
+def is_same_origin(headers: Headers, public_url: str = "") -> bool:
+    """Whether the page that sent this request is one of this console. Without an Origin it is not known, so no.
+
+    `public_url` is the console's own origin for browsers, where a proxy puts another name into the Host header.
+    """
     origin = headers.get("origin")
     if origin is None:
         return False
     if origin == "null":
         # Some pages ask their browser not to tell where they are; the browser itself still says this much.
         return headers.get("sec-fetch-site") == "same-origin"
+    if public_url and origin.lower() == public_url:
+        return True
     parts = urlsplit(origin)
     return parts.scheme in ("http", "https") and parts.netloc == headers.get("host")

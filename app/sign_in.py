@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from anyio import to_thread
@@ -44,7 +45,7 @@ async def _link_form(request: Request) -> Response:
 
 
 async def _sign_in(console: Console, request: Request) -> Response:
-    if not is_same_origin(request.headers):
+    if not is_same_origin(request.headers, console.settings.public_url):
         return _foreign()
     form = await _form(request)
     email = form.get("email", "")
@@ -69,7 +70,7 @@ async def _sign_in(console: Console, request: Request) -> Response:
 
 
 async def _redeem(console: Console, request: Request) -> Response:
-    if not is_same_origin(request.headers):
+    if not is_same_origin(request.headers, console.settings.public_url):
         return _foreign()
     token = (await _form(request)).get("token", "")
     try:
@@ -80,7 +81,7 @@ async def _redeem(console: Console, request: Request) -> Response:
 
 
 async def _sign_out(console: Console, request: Request) -> Response:
-    if not is_same_origin(request.headers):
+    if not is_same_origin(request.headers, console.settings.public_url):
         return _foreign()
     token = request.cookies.get(SESSION_COOKIE)
     if token:
@@ -100,7 +101,7 @@ def _signed_in(request: Request, new: NewSession, console: Console) -> Response:
         path="/",
         httponly=True,
         samesite="lax",
-        secure=request.url.scheme == "https",
+        secure="https" in (request.url.scheme, urlsplit(console.settings.public_url).scheme),
     )
     return response
 

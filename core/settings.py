@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -47,6 +48,11 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     host: str = Field("127.0.0.1", description="Address that the console listens on.")
     port: int = Field(8501, ge=1, le=65535, description="Port of the console; the next free one if taken.")
+    public_url: str = Field(
+        "",
+        description="Where browsers reach the console through a proxy, such as https://rmn.example.com; "
+        "empty means at its own address.",
+    )
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the stand-alone API.")
     serving_threads: int = Field(1, ge=1, description="Threads that generation may use.")
     jobs_at_once: int = Field(
@@ -83,6 +89,22 @@ class Settings(BaseSettings):
         "info", description="Least level that is logged."
     )
     log_json: bool = Field(False, description="Log lines as JSON instead of text.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, value: str) -> str:
+        """Scheme, host, maybe a port: the console has no prefix of its own, so a path would lead nowhere."""
+        try:
+            parts = urlsplit(value.strip().rstrip("/").lower())
+            plain = parts.scheme in ("http", "https") and bool(parts.hostname)
+            if value.strip() and (not plain or parts.geturl() != f"{parts.scheme}://{parts.netloc}"):
+                raise ValueError("no origin")
+            whole = parts.username is None and parts.port != 0
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError("it must look like https://rmn.example.com or http://host:8080, without a path")
+        return parts.geturl()
 
     @classmethod
     def settings_customise_sources(

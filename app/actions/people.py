@@ -89,7 +89,11 @@ def make_sign_in_link(c: Console, p: Principal, user_id: str, *, base_url: str |
         )
         _note(s, c, p, "user.link_made", user_id)
     host = "127.0.0.1" if c.settings.host in ("0.0.0.0", "::") else c.settings.host  # noqa: S104 (a comparison)
-    url = base_url or f"http://{f'[{host}]' if ':' in host else host}:{c.settings.port}"
+    url = (
+        base_url
+        or c.settings.public_url
+        or f"http://{f'[{host}]' if ':' in host else host}:{c.settings.port}"
+    )
     return f"{url.rstrip('/')}/sign-in/link?token={token}"
 
 

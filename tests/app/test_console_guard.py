@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from streamlit.runtime import Runtime
 
 from app.actions import people
-from app.asgi import ENTRY_SCREEN, build_app, screen_policy
+from app.asgi import ENTRY_SCREEN, _find_configuration, build_app, screen_policy
 from app.bootstrap import Console, build_console, shared_console
+from app.guard import Guard
+from app.sign_in import sign_in_routes
 from app.sign_in_page import PAGE_POLICY, link_page, password_page, spent_page
 from app.ui.screens import OVERVIEW
-from core.settings import Settings
+from core.errors import InvalidInputError
+from core.settings import Settings, load_settings
 from core.tenants import audit
 from core.tenants.records import Role
 
@@ -325,3 +330,83 @@ def test_the_sign_in_pages_fetch_nothing() -> None:
 def test_a_form_that_is_too_long_is_not_read(visitor: TestClient) -> None:
     answer = visitor.post("/sign-in", data={"email": "a@b", "password": "x" * 100_000}, headers=OWN)
     assert answer.status_code == 401
+
+
+@pytest.fixture
+def behind_proxy(tmp_path: Path, sqlite_template: Path) -> Iterator[tuple[Console, TestClient]]:
+    """A console that listens on loopback and is reached through a proxy that ends TLS."""
+    from starlette.responses import PlainTextResponse
+
+    shutil.copy(sqlite_template, tmp_path / "rmn.sqlite")
+    console = build_console(Settings(home=tmp_path, public_url="https://RMN.example.com/"))
+    routes = [
+        *sign_in_routes(console),
+        Route("/", lambda _: PlainTextResponse("in"), methods=["GET", "POST"]),
+    ]
+    app = Guard(Starlette(routes=routes), console=console, page_policy="default-src 'self'")
+    yield console, TestClient(app, base_url="http://rmn.example.com", follow_redirects=False)
+    console.close()
+
+
+def test_behind_a_proxy_the_public_name_and_its_pages_are_ones_own(
+    behind_proxy: tuple[Console, TestClient], new_workspace: Callable[[Console, str], Any]
+) -> None:
+    console, browser = behind_proxy
+    people_here = new_workspace(console, "Alpha Stores")
+    link = people.make_sign_in_link(console, people_here.principal(), people_here.users[Role.TRAINER])
+    assert link.startswith("https://rmn.example.com/sign-in/link?token=")
+    token = {"token": link.partition("token=")[2]}
+    foreign = {"origin": "https://evil.example", "host": "rmn.example.com"}
+    assert browser.post("/sign-in/link", data=token, headers=foreign).status_code == 403
+    # The proxy may put its own name for this machine into the Host header: the Origin is still the public one.
+    public = {"origin": "https://rmn.example.com", "host": "127.0.0.1:8501"}
+    answer = browser.post("/sign-in/link", data=token, headers=public)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert "secure" in answer.headers["set-cookie"].lower()
+    cookie = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    assert browser.post("/", headers={**public, **cookie}).text == "in"
+    assert browser.get("/", headers=cookie).text == "in"
+    assert browser.post("/", headers={**foreign, **cookie}).status_code == 403
+    assert browser.get("/", headers={**cookie, "host": "evil.example"}).status_code == 403
+
+
+def test_streamlit_is_told_the_public_url_for_its_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit import config
+
+    before = config.get_option("server.corsAllowedOrigins")
+    try:
+        _find_configuration(Settings(public_url="https://rmn.example.com"))
+        _find_configuration(Settings(public_url="https://rmn.example.com"))
+        assert config.get_option("server.corsAllowedOrigins") == [*before, "https://rmn.example.com"]
+    finally:
+        config._set_option("server.corsAllowedOrigins", before, "test")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", ""),
+        ("https://RMN.Example.com/", "https://rmn.example.com"),
+        ("http://10.0.0.7:8080", "http://10.0.0.7:8080"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_a_public_url_is_kept_as_an_origin(given: str, kept: str) -> None:
+    assert Settings(public_url=given).public_url == kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "rmn.example.com",
+        "ftp://rmn.example.com",
+        "https://rmn.example.com/console",
+        "https://rmn.example.com?x=1",
+        "https://user@rmn.example.com",
+        "https://rmn.example.com:99999",
+        "https://",
+    ],
+)
+def test_what_is_no_origin_is_refused_as_public_url(given: str) -> None:
+    with pytest.raises(InvalidInputError, match="settings are not valid"):
+        load_settings(public_url=given)
