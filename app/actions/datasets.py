@@ -1,6 +1,7 @@
 """The dataset library: list, look into, check, import."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -8,10 +9,16 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Console
-from core.datasets import raw
+from core.datasets import changes, raw
 from core.datasets import service as datasets
+from core.datasets.builders import BuiltExample
+from core.datasets.doctor import Examination
+from core.datasets.exports import ExportFormat, ExportLayout, convert_file
+from core.datasets.fixes import FixPreview
 from core.datasets.records import Dataset, DatasetKind, Problem
 from core.datasets.registration import room_left
+from core.datasets.split_plan import SplitOutcome, SplitPlan
+from core.datasets.versions import Version, VersionDiff
 from core.errors import IntegrityError, NotFoundError
 from core.harmonize.records import SourceCard
 from core.registry.records import AdapterType
@@ -120,6 +127,114 @@ def _note_import(s: Session, p: Principal, dataset: Dataset, now: datetime) -> N
         detail={"name": dataset.name, "digest": dataset.digest, "rows": dataset.rows},
         now=now,
     )
+
+
+def examine_dataset(c: Console, p: Principal, dataset_id: str) -> Examination:
+    """Score, problems and summary of a training set. Raises InvalidInputError for other sets."""
+    return changes.examine_dataset(get_dataset(c, p, dataset_id))
+
+
+def preview_fix(c: Console, p: Principal, dataset_id: str, rule: str) -> FixPreview:
+    """What the fix of a rule would change. Raises InvalidInputError."""
+    return changes.mend_dataset(get_dataset(c, p, dataset_id), rule).preview
+
+
+def apply_fix(c: Console, p: Principal, dataset_id: str, rule: str) -> Dataset:
+    """Mend what a rule found: the new version, which is the current one from now on."""
+    p.require(Permission.TRAIN)
+    dataset = get_dataset(c, p, dataset_id)
+    done = changes.mend_dataset(dataset, rule)
+    return _changed(
+        c,
+        p,
+        "dataset.mended",
+        lambda s, now: changes.store_mended(s, p.tenant_id, dataset, done, place=_place(c), now=now),
+    )
+
+
+def split_dataset(c: Console, p: Principal, dataset_id: str, plan: SplitPlan) -> tuple[Dataset, SplitOutcome]:
+    """Deal the rows out anew: the new version, and what came of it. Raises InvalidInputError."""
+    p.require(Permission.TRAIN)
+    dataset = get_dataset(c, p, dataset_id)
+    outcome = changes.plan_split(dataset, plan)
+    made = _changed(
+        c,
+        p,
+        "dataset.split",
+        lambda s, now: changes.store_split(s, p.tenant_id, dataset, plan, outcome, place=_place(c), now=now),
+    )
+    return made, outcome
+
+
+def add_examples(
+    c: Console, p: Principal, name: str, adapter_type: AdapterType | str, examples: Sequence[BuiltExample]
+) -> Dataset:
+    """Put examples from a form into the set of that name, or begin it. Raises InvalidInputError."""
+    p.require(Permission.TRAIN)
+    return _changed(
+        c,
+        p,
+        "dataset.examples_added",
+        lambda s, now: changes.add_examples(
+            s,
+            p.tenant_id,
+            name=name,
+            adapter_type=AdapterType(adapter_type).value,
+            examples=examples,
+            place=_place(c),
+            now=now,
+        ),
+    )
+
+
+def list_versions(c: Console, p: Principal, dataset_id: str) -> list[Version]:
+    """All versions of the set, newest first."""
+    dataset = get_dataset(c, p, dataset_id)
+    with c.database.reading() as s:
+        return changes.list_versions(s, p.tenant_id, dataset)
+
+
+def make_current(c: Console, p: Principal, dataset_id: str) -> Dataset:
+    """Undo: that version is the current one again."""
+    p.require(Permission.TRAIN)
+    dataset = get_dataset(c, p, dataset_id)
+    return _changed(c, p, "dataset.made_current", lambda s, _: changes.make_current(s, p.tenant_id, dataset))
+
+
+def diff_versions(c: Console, p: Principal, old_id: str, new_id: str) -> VersionDiff:
+    """Rows added, removed, changed and kept between two versions."""
+    return changes.diff_versions(get_dataset(c, p, old_id), get_dataset(c, p, new_id))
+
+
+def export_as(
+    c: Console,
+    p: Principal,
+    dataset_id: str,
+    layout: ExportLayout,
+    file_format: ExportFormat,
+    target: Path,
+) -> Path:
+    """Write a training set in another layout and format to `target`. Raises InvalidInputError."""
+    dataset = get_dataset(c, p, dataset_id)
+    convert_file(datasets.unchanged_file(dataset), layout, file_format, target, name=dataset.name)
+    return target
+
+
+def _place(c: Console) -> changes.Place:
+    return c.settings.datasets_dir, c.settings.upload_limit_mb << 20, c.settings.upload_quota_mb << 20
+
+
+def _changed(
+    c: Console, p: Principal, action: str, change: Callable[[Session, datetime], Dataset]
+) -> Dataset:
+    now = c.clock()
+    with c.database.transaction() as s:
+        made = change(s, now)
+        detail = {"name": made.name, "digest": made.digest, "rows": made.rows}
+        audit.append(
+            s, tenant_id=p.tenant_id, actor=p.actor, action=action, subject=made.id, detail=detail, now=now
+        )
+    return made
 
 
 def export_dataset(c: Console, p: Principal, dataset_id: str, target: Path) -> Path:

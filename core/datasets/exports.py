@@ -13,8 +13,10 @@ from typing import Any
 
 import polars as pl
 
+from core.datasets.examples import SHOWN_FAULTS, open_examples, unreadable_rows
 from core.datasets.layout_rows import Parsed
 from core.datasets.records import Example, Judgement, Preference
+from core.datasets.rows import Fault
 from core.errors import InvalidInputError
 from core.harmonize.exports import write_csv
 from core.harmonize.sinks import staged_file
@@ -55,6 +57,26 @@ def write_export(rows: Sequence[Parsed], layout: ExportLayout, file_format: Expo
     laid_out = list(lay_out(rows, layout))
     _WRITERS[file_format](laid_out, path)
     return len(laid_out)
+
+
+def convert_file(
+    source: Path, layout: ExportLayout, file_format: ExportFormat, target: Path, *, name: str = ""
+) -> int:
+    """Write a training file in another layout and format; the number of rows written.
+
+    Raises InvalidInputError that lists the rows that cannot be read: none is left out without a word.
+    """
+    _, rows = open_examples(source, name=name or source.name, to_train=False)
+    read: list[Parsed] = []
+    faults: list[Fault] = []
+    for row in rows:
+        if isinstance(row, Fault):
+            faults.append(row)
+        else:
+            read.append(row)
+    if faults:
+        raise unreadable_rows(name or source.name, faults[:SHOWN_FAULTS], len(faults))
+    return write_export(read, layout, file_format, target)
 
 
 def lay_out(rows: Sequence[Parsed], layout: ExportLayout) -> Iterator[Columns]:

@@ -6,6 +6,7 @@ frequent given name with a surname and nothing else.
 """
 
 import re
+from collections.abc import Iterator
 
 _WORD = r"[A-ZÀ-ÖØ-ÞŁŚŻ][a-zà-öø-ÿłńśżźćąęğış]{1,20}(?:[-'’][A-ZÀ-ÖØ-Þ]?[a-zà-öø-ÿ]{1,20})?"
 _NAME = rf"{_WORD}(?: (?:[A-Z]\.|van|von|de|der|di|da|dos|el|al|bin|la|le|{_WORD})){{0,3}}"
@@ -69,12 +70,21 @@ NAME_SCREEN = (
 
 def find_name(text: str) -> bool:
     """Whether the text names a person, as far as the words before tell."""
+    return any(True for _ in name_spans(text))
+
+
+def name_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where the text names a person: start and end of each name."""
     for pattern in (_NAMED_FIELD, _GREETING):
-        if any(match["name"].split()[0] not in _OTHERS for match in pattern.finditer(text)):
-            return True
-    if any(not _is_brand(match["name"]) for match in _TITLE.finditer(text)):
-        return True
-    return any(match["first"].lower() in GIVEN_NAMES for match in _ARTICLE_FIELD.finditer(text))
+        for match in pattern.finditer(text):
+            if match["name"].split()[0] not in _OTHERS:
+                yield match.span("name")
+    for match in _TITLE.finditer(text):
+        if not _is_brand(match["name"]):
+            yield match.span("name")
+    for match in _ARTICLE_FIELD.finditer(text):
+        if match["first"].lower() in GIVEN_NAMES:
+            yield match.start("first"), match.end()
 
 
 def _is_brand(name: str) -> bool:

@@ -11,10 +11,18 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from core.datasets.names import NAME_SCREEN, find_name
+from core.datasets.names import NAME_SCREEN, name_spans
 from core.datasets.secrets import holds_secret
 
-__all__ = ["find_personal_data", "holds_secret", "is_gtin", "is_iban", "passes_luhn", "screen_personal_data"]
+__all__ = [
+    "find_personal_data",
+    "holds_secret",
+    "is_gtin",
+    "is_iban",
+    "mask_personal_data",
+    "passes_luhn",
+    "screen_personal_data",
+]
 
 _EMAIL = re.compile(
     r"(?<![\w.%+-])[A-Za-z0-9_%+-][\w.%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}(?![\w-])"
@@ -60,22 +68,39 @@ SCREENS = (
 
 def find_personal_data(text: str) -> set[str]:
     """Kinds of personal data that the text seems to hold."""
-    found: set[str] = set()
-    if "@" in text and _EMAIL.search(text):
-        found.add("e-mail")
-    if _PHONE.search(text) or any(7 <= _digit_count(m[1]) <= 15 for m in _NAMED_PHONE.finditer(text)):
-        found.add("phone")
-    if any(_cards(text)):
-        found.add("card")
-    if any(is_iban(match[0].replace(" ", "")) for match in _IBAN.finditer(text)):
-        found.add("IBAN")
-    if _SSN.search(text):
-        found.add("social security number")
-    if any(_addresses(text)):
-        found.add("IP address")
-    if find_name(text):
-        found.add("name")
-    return found
+    return {kind for _, _, kind in personal_spans(text)}
+
+
+def mask_personal_data(text: str) -> str:
+    """The text with «[e-mail]», «[card]» and so on in the place of what `find_personal_data` finds."""
+    kept, end = [], 0
+    for start, stop, kind in sorted(personal_spans(text)):
+        if stop <= end:
+            continue
+        kept += [text[end : max(start, end)], f"[{kind}]" if start >= end else ""]
+        end = stop
+    return "".join([*kept, text[end:]])
+
+
+def personal_spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where the text seems to hold personal data: start, end and kind. Spans of two kinds may overlap."""
+    if "@" in text:
+        yield from (_span(match, "e-mail") for match in _EMAIL.finditer(text))
+    yield from (_span(match, "phone") for match in _PHONE.finditer(text))
+    for match in _NAMED_PHONE.finditer(text):
+        if 7 <= _digit_count(match[1]) <= 15:
+            yield match.start(1), match.end(1), "phone"
+    yield from (_span(match, "card") for match in _cards(text))
+    for match in _IBAN.finditer(text):
+        if is_iban(match[0].replace(" ", "")):
+            yield _span(match, "IBAN")
+    yield from (_span(match, "social security number") for match in _SSN.finditer(text))
+    yield from (_span(match, "IP address") for match in _addresses(text))
+    yield from ((start, end, "name") for start, end in name_spans(text))
+
+
+def _span(match: re.Match[str], kind: str) -> tuple[int, int, str]:
+    return match.start(), match.end(), kind
 
 
 def screen_personal_data(texts: pl.Series) -> pl.Series:
@@ -107,17 +132,17 @@ def is_iban(text: str) -> bool:
     return int("".join(str(int(sign, 36)) for sign in text[4:] + text[:4])) % 97 == 1
 
 
-def _cards(text: str) -> Iterator[str]:
+def _cards(text: str) -> Iterator[re.Match[str]]:
     for match in _CARD.finditer(text):
         digits = match[0].replace(" ", "").replace("-", "")
         if not (_is_card_number(digits) and passes_luhn(digits)) or is_gtin(digits):
             continue
         before = text[max(0, match.start() - CONTEXT_CHARACTERS) : match.start()]
         if digits != match[0] or not _NAMED_NUMBER.search(before):
-            yield digits
+            yield match
 
 
-def _addresses(text: str) -> Iterator[str]:
+def _addresses(text: str) -> Iterator[re.Match[str]]:
     """IP addresses of machines that somebody may sit at; not versions, loopback or unspecified addresses."""
     for match in _IPV4.finditer(text):
         before = text[max(0, match.start() - CONTEXT_CHARACTERS) : match.start()]
@@ -126,7 +151,7 @@ def _addresses(text: str) -> Iterator[str]:
             # 1.2.3.4 is more often a section or a version; an address that nobody calls one has a larger part.
             plain = max(address.packed) <= LARGEST_OF_VERSION and not _CALLED_IP.search(before)
             if not (plain or address.is_loopback or address.is_multicast or address.packed[0] in (0, 255)):
-                yield match[0]
+                yield match
     for match in _IPV6.finditer(text):
         if match[0].count(":") == 7 or "::" in match[0]:
             try:
@@ -134,7 +159,7 @@ def _addresses(text: str) -> Iterator[str]:
             except ValueError:
                 continue
             if not (address6.is_loopback or address6.is_multicast or address6.is_unspecified):
-                yield match[0]
+                yield match
 
 
 def _octets_fit(text: str) -> bool:

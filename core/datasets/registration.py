@@ -14,7 +14,8 @@ from core.errors import InvalidInputError
 from core.settings import PROJECT_ROOT
 from core.storage.ids import new_id
 
-SUPERSEDED = "superseded_by"
+SUPERSEDED = "superseded_by"  # its file is gone: other content lies at its path
+REPLACED = "replaced_by"  # another version of the same name is the current one
 
 
 def register_stored(
@@ -45,7 +46,9 @@ def register_stored(
     if known is None and not store.insert(session, dataset):
         known = store.find_by_content(session, tenant_id, name, stored.digest)
     if known is not None:
-        dataset = replace(dataset, id=known.id, created_at=known.created_at)
+        # Registering what is there, as every start does with the shipped sets, does not choose the current version.
+        kept = {REPLACED: known.card[REPLACED]} if REPLACED in known.card else {}
+        dataset = replace(dataset, id=known.id, created_at=known.created_at, card={**entries, **kept})
         if dataset != known:
             texts = {
                 each: getattr(dataset, each) for each in ("title", "description", "simulated", "path", "card")
@@ -53,6 +56,11 @@ def register_stored(
             store.rewrite(session, tenant_id, dataset.id, **texts)
     _supersede(session, dataset)
     return dataset
+
+
+def is_current(dataset: Dataset) -> bool:
+    """Whether a dataset is listed: its file is there, and it is the version in use."""
+    return SUPERSEDED not in dataset.card and REPLACED not in dataset.card
 
 
 def room_left(session: Session, tenant_id: str, datasets_dir: Path, quota_bytes: int) -> int:

@@ -14,7 +14,7 @@ from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set
 from core.datasets.formats import detect_format, read_rows
 from core.datasets.layouts import Outline
 from core.datasets.records import Dataset, DatasetKind, Example, Preference, Problem
-from core.datasets.registration import SUPERSEDED, checked_name, register_stored, room_left
+from core.datasets.registration import checked_name, is_current, register_stored, room_left
 from core.datasets.rows import Fault, Row
 from core.datasets.uploads import StoredFile, store_upload
 from core.errors import IntegrityError, InvalidInputError, NotFoundError
@@ -56,8 +56,8 @@ def register_file(
         )
     stored = StoredFile(path.resolve(), sha256_of(path), path.stat().st_size)
     if card is None:
-        _, found = _inspect(path, path.name)
-        entries = _made_card(checked_name(name), None, stored, found)
+        _, found = inspect_file(path, path.name)
+        entries = card_of_file(checked_name(name), None, stored, found)
     else:
         entries = card
         told = cards.parse_card(card, path.name).digest
@@ -96,9 +96,9 @@ def import_upload(
         )
     room = None if quota_bytes is None else room_left(session, tenant_id, datasets_dir, quota_bytes)
     stored, found = store_upload(
-        file, datasets_dir, limit_bytes, lambda staging: _inspect(staging, name), room_bytes=room
+        file, datasets_dir, limit_bytes, lambda staging: inspect_file(staging, name), room_bytes=room
     )
-    entries = _made_card(name, adapter_type, stored, found)
+    entries = card_of_file(name, adapter_type, stored, found)
     return register_stored(session, tenant_id, name, stored, entries=entries, now=now)
 
 
@@ -111,13 +111,13 @@ def get(session: Session, tenant_id: str, dataset_id: str) -> Dataset:
 
 
 def list_datasets(session: Session, tenant_id: str, *, kind: DatasetKind | None = None) -> list[Dataset]:
-    """Datasets of a tenant, newest first, without superseded ones."""
-    return [each for each in store.list_all(session, tenant_id, kind=kind) if SUPERSEDED not in each.card]
+    """Datasets of a tenant, newest first: of each name the version in use."""
+    return [each for each in store.list_all(session, tenant_id, kind=kind) if is_current(each)]
 
 
 def find_by_name(session: Session, tenant_id: str, name: str) -> Dataset | None:
     """The newest dataset of that name, or None."""
-    current = [each for each in store.list_all(session, tenant_id, name=name) if SUPERSEDED not in each.card]
+    current = [each for each in store.list_all(session, tenant_id, name=name) if is_current(each)]
     return current[0] if current else None
 
 
@@ -159,7 +159,7 @@ def check_dataset(dataset: Dataset) -> list[Problem]:
         return check_preferences(read_preferences(dataset))
     if dataset.kind is DatasetKind.EVENTS:
         return raw.check_raw(dataset)
-    faults = [row for row in read_rows(_unchanged(dataset), name=dataset.name) if isinstance(row, Fault)]
+    faults = [row for row in read_rows(unchanged_file(dataset), name=dataset.name) if isinstance(row, Fault)]
     if not faults:
         return []
     message = (
@@ -177,7 +177,7 @@ def _read(dataset: Dataset, kind: DatasetKind) -> list[Example | Preference]:
             f"It is a dataset of kind {dataset.kind}.",
             "Choose another dataset.",
         )
-    _, rows = open_examples(_unchanged(dataset), name=dataset.name)
+    _, rows = open_examples(unchanged_file(dataset), name=dataset.name)
     examples: list[Example | Preference] = []
     census = Census()
     for row in rows:
@@ -200,7 +200,8 @@ def _present(dataset: Dataset) -> Path:
     return path
 
 
-def _unchanged(dataset: Dataset) -> Path:
+def unchanged_file(dataset: Dataset) -> Path:
+    """The file of a dataset, byte for byte as registered. Raises IntegrityError."""
     path = _present(dataset)
     if sha256_of(path) != dataset.digest:
         raise IntegrityError(
@@ -211,7 +212,7 @@ def _unchanged(dataset: Dataset) -> Path:
     return path
 
 
-def _inspect(path: Path, name: str) -> tuple[str, tuple[Outline, Census]]:
+def inspect_file(path: Path, name: str) -> tuple[str, tuple[Outline, Census]]:
     """Suffix, outline and counts of a training file. Raises InvalidInputError that lists unreadable rows."""
     suffix = detect_format(path, name=name).suffix
     outline, rows = open_examples(path, name=name)
@@ -221,9 +222,10 @@ def _inspect(path: Path, name: str) -> tuple[str, tuple[Outline, Census]]:
     return suffix, (outline, census)
 
 
-def _made_card(
+def card_of_file(
     name: str, adapter_type: str | None, stored: StoredFile, found: tuple[Outline, Census]
 ) -> dict[str, Any]:
+    """The card of a training file that has none."""
     outline, census = found
     return {
         "name": name,
