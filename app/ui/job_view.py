@@ -10,7 +10,7 @@ from app.ui import badges, numbers
 from app.ui.charts import AMBER, GREEN, VIOLET, loss_chart, reading_chart, show_chart
 from app.ui.frame import Figure, errors_shown, figures, keep_notice, problem_box
 from app.ui.outcome import loss_change, read_evaluation, score_words, show_evaluation
-from app.ui.screens import ADAPTERS, FEDERATION, JOBS, go_to
+from app.ui.screens import ADAPTERS, FEDERATION, JOBS, MAPPINGS, go_to
 from app.ui.tables import Column
 from app.ui.text import escape
 from app.ui.visit import current_visit
@@ -106,6 +106,9 @@ def _show_ended(job: Job, named: bool) -> None:
         st.caption(ended_words(job))
         if job.state is JobState.SUCCEEDED and job.result and job.result.get("adapter_id"):
             _next_steps(job)
+        run_id = (job.result or {}).get("run_id")
+        if run_id and st.button("Open the harmonized rows", key=f"run-{job.id}", icon=":material/schema:"):
+            go_to(MAPPINGS, run=str(run_id))
     if job.error is not None:
         problem_box(job.error.what, job.error.why, job.error.next_step)
     evaluation = read_evaluation((job.result or {}).get("evaluation"))

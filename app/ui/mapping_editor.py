@@ -41,7 +41,7 @@ def show_editor(visit: Visit, dataset: Dataset, draft: MappingDraft) -> MappingD
     source = sampled(dataset)
     values = shown_values(dataset.digest, source.columns, source)
     bar = st.container()
-    left, right = st.columns([5, 6], gap="medium")
+    left, right = st.columns(2, gap="medium")
     number = current_place(draft)
     with right, st.container(border=True, key="mapping-open"):
         draft, warnings = _open_entry(visit, dataset, source, values, draft, number)
@@ -116,6 +116,7 @@ def _table(
     st.session_state["_mapping_shown"] = listed
     wanted = [listed.index(number)] if number in listed else []
     st.session_state[key] = {"selection": {"rows": wanted}}
+    st.caption("Choose a line to open it, or walk with Alt+↓ and Alt+↑.")
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -124,16 +125,15 @@ def _table(
         on_select=_picked,
         key=key,
         column_config={
-            "state": st.column_config.TextColumn("", width=30, help="✓ accepted, ✎ changed, ! look at it"),
-            "column": st.column_config.TextColumn("Column of the file", width=150),
-            "becomes": st.column_config.TextColumn("Becomes", width=150),
-            "by": st.column_config.TextColumn("By", width=110),
-            "sure": st.column_config.NumberColumn("Sure", format="%d %%", width=60),
+            "state": st.column_config.TextColumn("", width=28, help="✓ accepted, ✎ changed, ! look at it"),
+            "column": st.column_config.TextColumn("Column of the file", width=125),
+            "becomes": st.column_config.TextColumn("Becomes", width=110),
+            "by": st.column_config.TextColumn("How", width=130),
+            "sure": st.column_config.NumberColumn("Sure", format="%d %%", width=55),
             "sample": st.column_config.TextColumn("For example", width=120),
         },
         alt="Columns of the file and what becomes of each",
     )
-    st.caption("Choose a line to open it. Alt+↓ next, Alt+↑ back, Alt+Enter accept, Alt+Z undo.")
 
 
 def _row(entry: Entry, values: dict[str, list[str]], warnings: dict[str, list[Finding]]) -> dict[str, object]:
@@ -146,8 +146,8 @@ def _row(entry: Entry, values: dict[str, list[str]], warnings: dict[str, list[Fi
         "state": f"{mark}⚠" if loud else mark,
         "column": plain(rule.source_field, 120),
         "becomes": f"({becomes})" if rule.dropped and rule.target else becomes,
-        "by": transform_words(rule.transform) + (f" · {told}" if told else ""),
         "sure": None if entry.confidence is None else round(100 * entry.confidence),
+        "by": transform_words(rule.transform) + (f" · {told}" if told else ""),
         "sample": plain(next(iter(values.get(rule.source_field, [])), ""), 60),
     }
 
