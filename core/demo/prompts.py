@@ -1,12 +1,13 @@
 """The words in which models are asked and answer: raw records, columns, field lists, compact RMIS JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from core.demo.retailers import FileShape, RetailerSpec, Scalar, SourceColumn, transform_of
-from core.rmis.facts import FactType, fact_column
+from core.harmonize.wording import nested, write_flat, write_json, write_rmis
 from core.rmis.vocabularies import TransformOp
+
+__all__ = ["nested", "write_json", "write_rmis"]
 
 Message = dict[str, str]
 
@@ -24,39 +25,8 @@ def record_prompt(spec: RetailerSpec, raw: Mapping[str, Scalar], hints: str = ""
 def write_raw(shape: FileShape, raw: Mapping[str, Scalar]) -> str:
     """A raw record on one line: `column=value` pairs of a flat file, or the JSON object of a JSON file."""
     if shape in FLAT_SEPARATOR:
-        return FLAT_SEPARATOR[shape].join(f"{name}={value}" for name, value in raw.items())
+        return write_flat(raw, FLAT_SEPARATOR[shape])
     return write_json(nested(raw) if shape is FileShape.NESTED_JSONL else raw)
-
-
-def nested(raw: Mapping[str, Scalar]) -> dict[str, object]:
-    """Dotted column names as nested objects: {"a.b": 1} -> {"a": {"b": 1}}."""
-    tree: dict[str, object] = {}
-    for name, value in raw.items():
-        branch = tree
-        *parents, leaf = name.split(".")
-        for parent in parents:
-            child = branch.setdefault(parent, {})
-            if not isinstance(child, dict):
-                raise ValueError(f"{name}: {parent} holds a value, so nothing can lie below it")
-            branch = child
-        branch[leaf] = value
-    return tree
-
-
-def write_json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def write_rmis(record: Mapping[str, Scalar]) -> str:
-    """A flat RMIS record as one line of JSON, numbers with two decimals: {"clicks":3,"cost":1.50}."""
-    return "{" + ",".join(f'"{name}":{_rmis_value(name, value)}' for name, value in record.items()) + "}"
-
-
-def _rmis_value(name: str, value: Scalar) -> str:
-    column = fact_column(name)
-    if column is not None and column.dtype is FactType.NUMBER:
-        return f"{value:.2f}"
-    return write_json(value)
 
 
 def column_prompt(spec: RetailerSpec, column: SourceColumn, values: Sequence[Scalar]) -> str:
