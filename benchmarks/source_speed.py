@@ -41,7 +41,7 @@ NAMES = [
 NUMBERS = {"campaign_id", "clicks", "impressions", "cost"}
 
 
-def events(count: int) -> Callable[[int], list[str]]:
+def events() -> Callable[[int], list[str]]:
     draws = random.Random(7).sample(range(10_000), 97)
 
     def event(i: int) -> list[str]:
@@ -68,7 +68,7 @@ def as_json(values: list[str]) -> str:
 
 
 def write(folder: Path, kind: str, rows: int) -> Path:
-    event, path = events(rows), folder / kind
+    event, path = events(), folder / kind
     with path.open("w") as file:
         if kind in ("csv", "broken_csv"):
             file.write(",".join(NAMES) + "\n")

@@ -94,7 +94,7 @@ def line_blocks(
         while chunk := file.read(size):
             cut = chunk.rfind(newline) + 1
             if cut:
-                yield rest + chunk[:cut], True
+                yield b"".join((rest, memoryview(chunk)[:cut])), True
                 rest = chunk[cut:]
                 continue
             rest += chunk

@@ -33,20 +33,22 @@ def check_block(block: bytes, grid: Grid) -> int | None:
     if b"\0" in block or not is_utf8(block):
         return None
     codes = np.frombuffer(block, np.uint8)
-    ends, separators = codes == grid.newline[0], _words(codes == grid.delimiter[0])
+    ends, separators = _words(codes == grid.newline[0]), _words(codes == grid.delimiter[0])
+    returns = _words(codes == 13) if grid.newline != b"\r" and b"\r" in block else None
+    if returns is not None and (returns & ~_before(ends)).any():
+        return None
     if b'"' in block:
-        inside = _inside_quotes(codes, separators, _words(ends))
+        inside = _inside_quotes(_words(codes == 34), separators, ends, returns)
         if inside is None:
             return None
         separators &= ~inside
-    if grid.newline != b"\r" and b"\r" in block and not _returns_end_lines(codes, _words(ends)):
+    if grid.columns == 1 and _has_blank_line(ends, returns):
         return None
-    places = np.flatnonzero(ends)
-    if grid.columns == 1 and bool(_blank(codes, places).any()):
-        return None
-    if len(block) > grid.longest and int(np.diff(places, prepend=-1).max()) > grid.longest:
-        return None
-    return len(places) if bool((_per_line(separators, places) == grid.columns - 1).all()) else None
+    if len(block) > grid.longest:
+        lengths = np.diff(np.flatnonzero(codes == grid.newline[0]), prepend=-1)
+        if int(lengths.max()) > grid.longest:
+            return None
+    return _even_lines(separators, ends, grid.columns)
 
 
 def regular_lines(block: bytes, grid: Grid) -> NDArray[np.bool_]:
@@ -100,12 +102,35 @@ def _per_line(separators: Words, ends: NDArray[np.intp]) -> NDArray[np.int64]:
     return counts
 
 
-def _inside_quotes(codes: NDArray[np.uint8], separators: Words, ends: Words) -> Words | None:
+def _even_lines(separators: Words, ends: Words, columns: int) -> int | None:
+    """The number of lines if each has columns - 1 separators.
+
+    Then the n-th line end is the (n * columns)th mark of all: as many marks as that, and the number of marks up
+    to each line end a multiple of columns. Line ends are taken from their words one bit after the other.
+    """
+    marks = separators | ends
+    totals = np.cumsum(np.bitwise_count(marks), dtype=np.int64)
+    lines = int(np.bitwise_count(ends).sum(dtype=np.int64))
+    if int(totals[-1]) != lines * columns:
+        return None
+    places = np.flatnonzero(ends)
+    bits, near = ends[places], marks[places]
+    before = totals[places] - np.bitwise_count(near)
+    while len(bits):
+        rest = bits & (bits - _ONE)
+        up_to = near & (bits ^ (bits - _ONE))  # up to the lowest line end and with it
+        if ((before + np.bitwise_count(up_to)) % columns).any():
+            return None
+        more = rest != 0
+        bits, near, before = rest[more], near[more], before[more]
+    return lines
+
+
+def _inside_quotes(quotes: Words, separators: Words, ends: Words, returns: Words | None) -> Words | None:
     """The bytes inside quotes; None unless every quote opens or closes a whole cell of one line.
 
     A doubled quote closes and opens again, so it needs no case of its own.
     """
-    quotes = _words(codes == 34)
     inside = quotes.copy()
     for step in (1, 2, 4, 8, 16, 32):  # parity of all quotes up to each byte of a word
         inside ^= inside << np.uint64(step)
@@ -116,15 +141,18 @@ def _inside_quotes(codes: NDArray[np.uint8], separators: Words, ends: Words) -> 
     bounds = separators & ~inside | ends
     opening, closing = quotes & inside, quotes & ~inside
     starts = _after(bounds | closing, first=1)
-    stops = _before(bounds | opening | _words(codes == 13))
+    stops = _before(bounds | opening if returns is None else bounds | opening | returns)
     if (opening & ~starts).any() or (closing & ~stops).any():
         return None
     return inside
 
 
-def _returns_end_lines(codes: NDArray[np.uint8], ends: Words) -> bool:
-    """Whether each carriage return stands right before a line feed."""
-    return not (_words(codes == 13) & ~_before(ends)).any()
+def _has_blank_line(ends: Words, returns: Words | None) -> bool:
+    begins = _after(ends, first=1)
+    blank = begins & ends
+    if returns is not None:
+        blank |= _after(begins & returns) & ends
+    return bool(blank.any())
 
 
 def _blank(codes: NDArray[np.uint8], ends: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -48,16 +48,19 @@ def _probe(path: Path, layout: Layout, name: str, limits: SourceLimits) -> _Prob
     if not (layout.valid and layout.plain_above):
         return None
     newline, rows, quoted, blank_end = layout.grid.newline, 0, False, False
+    blank = (newline * 2, newline + b"\r" + newline)
     for block, whole in line_blocks(path, newline, layout.data_byte, _BLOCK_BYTES, limits):
         if not whole or (not rows and block.startswith(codecs.BOM_UTF8)):  # a scan would take that away
             return None
-        last = block.rstrip(b"\r\n")
-        if blank_end or len(block) - len(last) > 2 or block.endswith(newline * 2):
+        if blank_end or block.endswith(blank) or block in (b"\n", b"\r\n", b"\r"):
             # Blank lines are no rows; where they stand at the very end the scan stops before them.
+            last = block.rstrip(b"\r\n")
             if blank_end and last:
                 return None
+            found = check_block(last + newline, layout.grid) if last else 0
             blank_end = True
-        found = check_block(last + newline, layout.grid) if last else 0
+        else:
+            found = check_block(block, layout.grid)
         if found is None:
             return None
         rows += found
