@@ -1,13 +1,23 @@
-"""Dataset library: what there is, what is in it, what is wrong with it, and the way to a training run."""
+"""Dataset library: what there is, how good it is, what is wrong with it, and the way to a training run."""
 
 import streamlit as st
 
 from app.actions import datasets
-from app.ui.badges import KIND_WORDS
-from app.ui.dataset_view import dataset_card, dataset_columns, dataset_row, show_dataset
-from app.ui.frame import Figure, empty_state, errors_shown, figures, keep_notice, page_head
+from app.ui.dataset_build import show_builder
+from app.ui.dataset_list import (
+    DATASET_COLUMNS,
+    dataset_card,
+    dataset_row,
+    found_by,
+    offer_examination,
+    version_numbers,
+)
+from app.ui.dataset_new import import_form, offer_builders
+from app.ui.dataset_view import show_dataset
+from app.ui.dataset_words import kind_word
+from app.ui.frame import Figure, empty_state, figures, page_head
 from app.ui.numbers import count, size
-from app.ui.screens import DATASETS, show_item, shown_item
+from app.ui.screens import DATASETS, shown_item
 from app.ui.tables import show_table
 from app.ui.visit import current_visit
 from core.datasets.records import DatasetKind
@@ -15,9 +25,13 @@ from core.registry.records import AdapterType
 from core.tenants.records import Permission
 
 visit = current_visit()
-opened = shown_item("dataset")
+may_train = visit.principal.may(Permission.TRAIN)
+opened, built = shown_item("dataset"), shown_item("build")
 if opened is not None:
     show_dataset(visit, opened)
+    st.stop()
+if built in (AdapterType.TASK, AdapterType.BRAND):
+    show_builder(visit, AdapterType(built))
     st.stop()
 
 page_head(DATASETS.title, DATASETS.purpose)
@@ -37,7 +51,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         ["all", *(k for k in DatasetKind if any(d.kind is k for d in sets))],
         default=DatasetKind.SFT if trainable else "all",
         required=True,
-        format_func=lambda k: "All" if k == "all" else KIND_WORDS[k],
+        format_func=lambda k: "All" if k == "all" else kind_word(DatasetKind(k)),
         key="dataset-kind",
         persist_state="session",
     )
@@ -49,50 +63,35 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         key="dataset-view",
         persist_state="session",
     )
-shown = [dataset for dataset in sets if kind in ("all", dataset.kind)]
-
-if not shown:
-    empty_state("No datasets here.", "Import a file of your own below.", icon=":material/database:")
-elif view == "Table":
-    show_table(
-        [dataset_row(dataset) for dataset in shown],
-        dataset_columns(),
-        key="datasets",
-        alt="Datasets of this workspace",
-        file_name="datasets.csv",
-    )
-else:
-    with st.grid(3, min_column_width=250):
-        for dataset in shown:
-            dataset_card(visit, dataset)
-
-if visit.principal.may(Permission.TRAIN):
-    with st.expander("Import a dataset", icon=":material/upload:"):
-        st.caption(
-            "JSONL, JSON or CSV with prompt and completion; prompt, chosen and rejected; or messages. "
-            f"At most {visit.console.settings.upload_limit_mb} MB."
+    words = ""
+    if view == "Cards":  # the table has a field of its own
+        words = st.text_input(
+            "Search", type="search", placeholder="Name, description, type", key="dataset-search", width=240
         )
-        with st.form("import-dataset", border=False):
-            file = st.file_uploader(
-                "File",
-                type=["jsonl", "json", "csv"],
-                max_upload_size=visit.console.settings.upload_limit_mb,
-                key="dataset-file",
-            )
-            name = st.text_input(
-                "Name", max_chars=100, placeholder="For example: spring catalog", key="dataset-name"
-            )
-            adapter_type = st.selectbox(
-                "What an adapter should learn from it", list(AdapterType), key="dataset-type"
-            )
-            if st.form_submit_button("Import", type="primary", icon=":material/upload:"):
-                if file is None or not name.strip():
-                    st.warning("Choose a file and give it a name.")
-                else:
-                    with errors_shown():
-                        made = datasets.import_dataset(
-                            visit.console, visit.principal, file, name.strip(), adapter_type
-                        )
-                        keep_notice(f"{made.title} was imported: {count(made.rows)} rows.")
-                        show_item("dataset", made.id)
-                        st.rerun()
+    if may_train:
+        offer_builders()
+of_kind = [dataset for dataset in sets if kind in ("all", dataset.kind)]
+shown = found_by(of_kind, words)
+
+if not of_kind:
+    empty_state("No datasets here.", "Import a file of your own below.", icon=":material/database:")
+elif not shown:
+    empty_state("No set has these words.", "Search for something else.", icon=":material/search_off:")
+else:
+    offer_examination(visit, shown)
+    versions = version_numbers(visit, shown)
+    if view == "Table":
+        show_table(
+            [dataset_row(dataset, versions.get(dataset.id, 1)) for dataset in shown],
+            DATASET_COLUMNS,
+            key="datasets",
+            alt="Datasets of this workspace",
+            file_name="datasets.csv",
+        )
+    else:
+        with st.grid(3, min_column_width=250):
+            for dataset in shown:
+                dataset_card(visit, dataset, versions.get(dataset.id, 1))
+
+if may_train:
+    import_form(visit)

@@ -1,75 +1,33 @@
-"""A dataset on screen: its card in the library, and in full with rows, problems and origin."""
-
-import json
-from typing import Any
+"""A dataset in full: score, rows, problems with their fixes, balance, versions and origin; and the ways on."""
 
 import streamlit as st
 
 from app.actions import datasets
 from app.ui import badges, numbers
+from app.ui.dataset_export import offer_export
+from app.ui.dataset_health import show_health, show_problem
+from app.ui.dataset_read import examinable, examined, known_examination
+from app.ui.dataset_rows import show_rows
+from app.ui.dataset_shape import show_balance, show_lengths
+from app.ui.dataset_split import offer_split, show_split_outcome
+from app.ui.dataset_versions import offer_undo, show_versions
+from app.ui.dataset_words import BAND_HELP, as_text, kind_badge, score_badge
 from app.ui.frame import Figure, fact_list, figures
 from app.ui.screens import TRAINING, go_to, show_item
-from app.ui.tables import Column, show_table
-from app.ui.text import escape, plain, show_text
+from app.ui.text import escape
 from app.ui.visit import Visit
-from core.datasets.records import Dataset, DatasetKind, Problem
+from core.datasets.records import Dataset, DatasetKind
+from core.datasets.versions import Version
 from core.tenants.records import Permission
 
-PREVIEW_ROWS = 50
-SHORT_TEXT = 60
+__all__ = ["can_train", "show_dataset", "show_problem"]
 
-
-def dataset_card(visit: Visit, dataset: Dataset) -> None:
-    """A set in the library: what it is, how big, and the ways on."""
-    with st.container(border=True, height="stretch"):
-        st.markdown(f"**{escape(dataset.title)}**")
-        _badges(dataset)
-        st.caption(escape(dataset.description, 130))
-        st.caption(f"**{numbers.count(dataset.rows)}** rows · {numbers.size(dataset.size_bytes)}")
-        st.space("stretch")
-        with st.container(horizontal=True):
-            if can_train(visit, dataset) and st.button(
-                "Train an adapter",
-                key=f"train-{dataset.name}",
-                icon=":material/model_training:",
-            ):
-                go_to(TRAINING, dataset=dataset.id)
-            st.button(
-                "Details", key=f"details-{dataset.name}", on_click=show_item, args=("dataset", dataset.id)
-            )
+TAB = "dataset-tab"
 
 
 def can_train(visit: Visit, dataset: Dataset) -> bool:
     """Whether this person may train, and this set is one to train from."""
     return dataset.kind is DatasetKind.SFT and visit.principal.may(Permission.TRAIN)
-
-
-def dataset_columns() -> list[Column]:
-    """Columns of the library as a table."""
-    return [
-        Column("title", "Title"),
-        Column("kind", "Kind"),
-        Column("type", "Teaches"),
-        Column("rows", "Rows", "number"),
-        Column("size", "Size", "size"),
-        Column("simulated", "Simulated"),
-        Column("created", "Added, UTC", "time"),
-        Column("digest", "Digest"),
-    ]
-
-
-def dataset_row(dataset: Dataset) -> dict[str, Any]:
-    """A set as a row of that table."""
-    return {
-        "title": dataset.title,
-        "kind": badges.KIND_WORDS[dataset.kind],
-        "type": dataset.adapter_type or "",
-        "rows": dataset.rows,
-        "size": dataset.size_bytes,
-        "simulated": "yes" if dataset.simulated else "no",
-        "created": dataset.created_at,
-        "digest": numbers.short_digest(dataset.digest),
-    }
 
 
 def show_dataset(visit: Visit, dataset_id: str) -> None:
@@ -82,95 +40,97 @@ def show_dataset(visit: Visit, dataset_id: str) -> None:
         args=("dataset", None),
     )
     dataset = datasets.get_dataset(visit.console, visit.principal, dataset_id)
+    versions = datasets.list_versions(visit.console, visit.principal, dataset_id)
+    version = next((each for each in versions if each.dataset.id == dataset_id), None)
     st.title(escape(dataset.title), anchor=False)
     if dataset.description:
         st.caption(escape(dataset.description, 400))
     _badges(dataset)
-    figures(
-        [
-            Figure("Rows", numbers.count(dataset.rows)),
-            Figure("Size", numbers.size(dataset.size_bytes)),
-            Figure("Added", numbers.ago(dataset.created_at, visit.console.clock())),
-        ]
-    )
-    if can_train(visit, dataset) and st.button(
-        "Train an adapter from this set", key="train-this", type="primary", icon=":material/model_training:"
-    ):
-        go_to(TRAINING, dataset=dataset.id)
-    rows, problems, card = st.tabs(["Rows", "Problems", "Card"], on_change="rerun", key="dataset-tab")
-    if rows.open:
-        with rows:
-            _rows(visit, dataset)
-    if problems.open:
-        with problems:
+    _head(visit, dataset, version)
+    offer_undo(visit, version, versions)
+    show_split_outcome(dataset)
+    _ways_on(visit, dataset)
+    _tabs(visit, dataset, versions)
+
+
+def _head(visit: Visit, dataset: Dataset, version: Version | None) -> None:
+    seen = known_examination(dataset)
+    row = [
+        Figure("Rows", numbers.count(dataset.rows)),
+        Figure("Size", numbers.size(dataset.size_bytes)),
+        Figure(
+            "Version",
+            numbers.NOTHING if version is None else str(version.number),
+            "" if version is None else "in use" if version.current else "not in use",
+        ),
+        Figure("Added", numbers.ago(dataset.created_at, visit.console.clock())),
+    ]
+    if examinable(dataset):
+        score = Figure("Score", numbers.NOTHING, "not examined yet", BAND_HELP)
+        if seen is not None:
+            score = Figure("Score", f"{seen.score:.1f}", f"{seen.band}, of 100", BAND_HELP)
+        row.insert(0, score)
+    figures(row)
+
+
+def _ways_on(visit: Visit, dataset: Dataset) -> None:
+    with st.container(horizontal=True):
+        if can_train(visit, dataset) and st.button(
+            "Train an adapter from this set",
+            key="train-this",
+            type="primary",
+            icon=":material/model_training:",
+        ):
+            go_to(TRAINING, dataset=dataset.id)
+        if examinable(dataset) and visit.principal.may(Permission.TRAIN):
+            offer_split(visit, dataset)
+        offer_export(visit, dataset)
+
+
+def _tabs(visit: Visit, dataset: Dataset, versions: list[Version]) -> None:
+    names = ["Rows", "Problems", "Versions", "Card"]
+    if examinable(dataset):
+        names[2:2] = ["Lengths and balance"]
+    for name, tab in zip(names, st.tabs(names, on_change="rerun", key=TAB), strict=True):
+        if tab.open:
+            with tab:
+                _tab(name, visit, dataset, versions)
+
+
+def _tab(name: str, visit: Visit, dataset: Dataset, versions: list[Version]) -> None:
+    match name:
+        case "Rows":
+            show_rows(visit, dataset)
+        case "Problems":
             _problems(visit, dataset)
-    if card.open:
-        with card:
+        case "Versions":
+            show_versions(visit, dataset, versions)
+        case "Card":
             _card(dataset)
+        case _:
+            summary = examined(visit, dataset).summary
+            show_lengths(summary, key=dataset.id)
+            show_balance(summary, key=dataset.id)
 
 
 def _badges(dataset: Dataset) -> None:
     with st.container(horizontal=True, gap="xsmall"):
-        if dataset.kind is not DatasetKind.SFT:
-            badges.dataset_kind(dataset.kind)
+        if examinable(dataset):
+            score_badge(known_examination(dataset))
+        kind_badge(dataset)
         badges.adapter_type(dataset.adapter_type)
         badges.simulated(dataset.simulated)
 
 
-def _rows(visit: Visit, dataset: Dataset) -> None:
-    preview = datasets.preview(visit.console, visit.principal, dataset.id, PREVIEW_ROWS)
-    if not preview:
-        st.caption("This set has no rows.")
-        return
-    fields = list(dict.fromkeys(field for row in preview for field in row))
-    show_table(
-        [{field: _as_text(row.get(field)) for field in fields} for row in preview],
-        [Column(field, plain(field, 60)) for field in fields],
-        key=f"rows-{dataset.id}",
-        alt=f"The first rows of {dataset.title}",
-        file_name="rows.csv",
-        search="Filter rows",
-    )
-    st.caption(f"The first {len(preview)} of {numbers.count(dataset.rows)} rows.")
-    with st.expander("The first row, in full", expanded=dataset.kind is DatasetKind.SFT):
-        for field, value in preview[0].items():
-            text = _as_text(value)
-            if (
-                len(text) > SHORT_TEXT
-                or dataset.kind is not DatasetKind.SFT
-                or field in ("prompt", "completion")
-            ):
-                st.caption(escape(str(field)))
-                show_text(text)
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
 def _problems(visit: Visit, dataset: Dataset) -> None:
-    if dataset.kind not in (DatasetKind.SFT, DatasetKind.DPO):
-        st.caption("Only training sets and preference pairs are checked.")
+    if not examinable(dataset):
+        st.caption("Only training sets, preference pairs and judged answers are examined.")
         return
-    found = datasets.check(visit.console, visit.principal, dataset.id)
-    if not found:
-        st.success("Nothing wrong was found.", icon=":material/check_circle:")
-    for problem in found:
-        show_problem(problem)
-
-
-def show_problem(problem: Problem) -> None:
-    """Something wrong with a set, with the lines that show it."""
-    text = f"**{escape(problem.message, None)}**"
-    if problem.lines:
-        more = " and more" if problem.rows > len(problem.lines) else ""
-        text += f"\n\nLines {', '.join(map(str, problem.lines))}{more}."
-    if problem.severity == "error":
-        st.error(text, icon=":material/error:")
-    else:
-        st.warning(text, icon=":material/warning:")
+    fresh = known_examination(dataset) is None
+    seen = examined(visit, dataset)
+    if fresh:
+        st.rerun()  # the head above was drawn without the score
+    show_health(visit, dataset, seen)
 
 
 def _card(dataset: Dataset) -> None:
@@ -180,7 +140,7 @@ def _card(dataset: Dataset) -> None:
             "Digest (SHA-256)": dataset.digest,
             "Added": numbers.moment(dataset.created_at),
             **{
-                str(name).replace("_", " ").capitalize(): _as_text(value)
+                str(name).replace("_", " ").capitalize(): as_text(value)
                 for name, value in dataset.card.items()
             },
         },
