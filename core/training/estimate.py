@@ -23,13 +23,14 @@ START_SECONDS = 15.0
 WIDE, NARROWEST = 2.5, 1.15
 # Bytes that one token leaves for the backward pass in one layer, per unit of hidden and of inner size, in mixed
 # precision: inputs of projections, adapters, norms and attention. Measured: 82 MB for 190 tokens in 8 layers of 512
-# and 1,376.
+# and 1,376. In float32 it is twice as much (benchmarks/memory_estimate.py).
 PER_HIDDEN, PER_INNER = 56, 15
+FLOAT32_FACTOR = 2
 LOGIT_BYTES = 12
-# Python, the libraries and what the allocator keeps. Float32 weights are there as bfloat16 copies, too.
-PROCESS_BYTES = 700 << 20
+# Python, the libraries and what the allocator keeps. In mixed precision float32 weights are there as bfloat16, too.
+PROCESS_BYTES = 680 << 20
 COPIED_SHARE = 0.5
-MEMORY_MARGIN = 1.10
+MEMORY_MARGIN = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,16 @@ class RowLengths:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the run will take place. `free_bytes` are those of the memory that the base is loaded into."""
+    """Where the run will take place. `free_bytes` are those of the memory that the base is loaded into.
+
+    `mixed_precision`: whether it is trained in bfloat16 there, as on a GPU and on processors that multiply in it.
+    """
 
     threads: int
     on_gpu: bool
     free_bytes: int
     base_dtype: str = "auto"
+    mixed_precision: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,10 @@ def memory_parts(
     weights, adapter = base.loaded_bytes(dtype, spec.quantization), adapter_parameters(spec, base)
     longest = max((whole for whole, _ in lengths.train), default=1)
     answer = max((answer for _, answer in lengths.train), default=1)
-    per_layer = PER_HIDDEN * base.hidden + PER_INNER * base.inner
+    per_layer = (PER_HIDDEN * base.hidden + PER_INNER * base.inner) * (
+        1 if machine.mixed_precision else FLOAT32_FACTOR
+    )
+    copied = COPIED_SHARE if dtype == "float32" and machine.mixed_precision else 0.0
     # A GPU run recomputes: it keeps the layers' inputs and one layer in full.
     kept = base.layers * 2 * base.hidden + per_layer if machine.on_gpu else base.layers * per_layer
     return {
@@ -140,7 +148,7 @@ def memory_parts(
         "optimizer": adapter * 8,
         "activations": spec.batch_size * longest * kept,
         "logits": spec.batch_size * answer * base.vocabulary * LOGIT_BYTES,
-        "overhead": PROCESS_BYTES + (round(weights * COPIED_SHARE) if dtype == "float32" else 0),
+        "overhead": PROCESS_BYTES + round(weights * copied),
     }
 
 

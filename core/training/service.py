@@ -24,6 +24,7 @@ from core.registry.bases import base_folder
 from core.registry.records import AdapterState
 from core.settings import PROJECT_ROOT, Settings
 from core.training.base_shape import BaseShape, read_base_shape
+from core.training.cpu import cpu_has_bfloat16
 from core.training.estimate import FinishedRun, Machine, RowLengths, estimate, finished_runs, training_flops
 from core.training.evaluate import held_out_rows
 from core.training.gpu import gpu_free_bytes
@@ -212,6 +213,7 @@ def this_machine(settings: Settings) -> Machine:
         on_gpu=on_gpu is not None,
         free_bytes=free_bytes(None) if on_gpu is None else on_gpu,
         base_dtype=settings.base_dtype,
+        mixed_precision=on_gpu is not None or cpu_has_bfloat16(),
     )
 
 

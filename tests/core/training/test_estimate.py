@@ -89,6 +89,16 @@ def test_token_counts_are_those_of_the_chat_template(tiny_models: Path) -> None:
         assert (whole, answer) == (len(everything), len(everything) - len(asked))
 
 
+def test_float32_keeps_twice_the_activations_and_no_second_copy_of_the_weights(
+    shape: Any, lengths: RowLengths
+) -> None:
+    mixed = memory_parts(small_spec("ds"), lengths, shape, replace(MACHINE, mixed_precision=True))
+    whole = memory_parts(small_spec("ds"), lengths, shape, replace(MACHINE, mixed_precision=False))
+    assert whole["activations"] == 2 * mixed["activations"]
+    assert mixed["overhead"] - whole["overhead"] == round(mixed["weights"] / 2)
+    assert whole["logits"] == mixed["logits"]
+
+
 def test_memory_is_the_sum_of_its_parts_and_grows_with_what_costs(shape: Any, lengths: RowLengths) -> None:
     spec = small_spec("ds")
     parts = memory_parts(spec, lengths, shape, MACHINE)

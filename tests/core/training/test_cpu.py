@@ -1,0 +1,28 @@
+"""The processor's own words, and torch's."""
+
+from pathlib import Path
+
+import pytest
+
+from core.training.bfloat16 import cpu_multiplies_bfloat16
+from core.training.cpu import cpu_has_bfloat16
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse2 avx512f avx512_bf16\n", True),
+        ("flags : fpu amx_tile amx_bf16\n", True),
+        ("processor : 0\nflags\t: fpu sse2 avx512f\nbugs : avx512_bf16\n", False),
+        ("", False),
+    ],
+)
+def test_the_flags_say_whether_it_multiplies_in_bfloat16(text: str, expected: bool, tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(text)
+    assert cpu_has_bfloat16(info) is expected
+    assert cpu_has_bfloat16(tmp_path / "none") is False
+
+
+def test_the_flags_say_what_torch_says_on_this_machine() -> None:
+    assert cpu_has_bfloat16() == cpu_multiplies_bfloat16()
