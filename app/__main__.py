@@ -31,7 +31,7 @@ GROUPS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "adapters": ("adapters", "commands"),
         "federation": ("federations", "commands"),
-        "dataset": ("datasets", "commands"),
+        "dataset": ("dataset_changes", "commands"),
         "mapping": ("mapping", "commands"),
         "jobs": ("jobs", "commands"),
         "users": ("people", "users"),

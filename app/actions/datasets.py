@@ -9,17 +9,21 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from app.bootstrap import Console
+from app.pseudonyms import key_for
 from core.datasets import changes, raw
 from core.datasets import service as datasets
 from core.datasets.builders import BuiltExample
 from core.datasets.doctor import Examination
 from core.datasets.exports import ExportFormat, ExportLayout, convert_file
 from core.datasets.fixes import FixPreview
+from core.datasets.from_mapping import SetPlan, build_rows
 from core.datasets.records import Dataset, DatasetKind, Problem
 from core.datasets.registration import room_left
 from core.datasets.split_plan import SplitOutcome, SplitPlan
 from core.datasets.versions import Version, VersionDiff
 from core.errors import IntegrityError, NotFoundError
+from core.harmonize import service as mappings
+from core.harmonize.mapping_files import card_of
 from core.harmonize.records import SourceCard
 from core.registry.records import AdapterType
 from core.storage.files import sha256_of
@@ -218,6 +222,46 @@ def export_as(
     dataset = get_dataset(c, p, dataset_id)
     convert_file(datasets.unchanged_file(dataset), layout, file_format, target, name=dataset.name)
     return target
+
+
+def build_from_mapping(
+    c: Console, p: Principal, *, dataset: str, mapping: str, name: str, plan: SetPlan = SetPlan()
+) -> Dataset:
+    """«Make training set from mapping»: a retailer's examples from a raw export, as a new set.
+
+    `dataset`: id or name; `mapping`: id, name or name@version. Raises NotFoundError, InvalidInputError.
+    """
+    p.require(Permission.TRAIN)
+    source_set = find_dataset(c, p, dataset)
+    with c.database.reading() as s:
+        version = mappings.resolve(s, p.tenant_id, mapping)
+    card = raw.source_card_of(source_set)
+    key = key_for(version.mapping, c.settings.home)
+    with raw.open_raw(source_set) as source:
+        rows = build_rows(source, version.mapping, card_of(version.mapping, card), plan, pseudonym_key=key)
+    made_of = {
+        "kind": "built",
+        "raw": source_set.id,
+        "raw_digest": source_set.digest,
+        "mapping": version.label,
+        "mapping_digest": version.digest,
+        "words": f"Made from {source_set.name} with {version.label}",
+    }
+    return _changed(
+        c,
+        p,
+        "dataset.built",
+        lambda s, now: changes.store_built(
+            s,
+            p.tenant_id,
+            rows,
+            name=name,
+            made_of=made_of,
+            simulated=source_set.simulated,
+            place=_place(c),
+            now=now,
+        ),
+    )
 
 
 def _place(c: Console) -> changes.Place:

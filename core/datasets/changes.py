@@ -1,7 +1,7 @@
 """The verbs that make a new version of a dataset: mend, split, add, and go back to an earlier one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from core.datasets.doctor import Examination, examine
 from core.datasets.fixes import Mended, Values, as_lines, mend, new_splits
 from core.datasets.formats import read_rows
 from core.datasets.records import Dataset, DatasetKind, Fix, Split
-from core.datasets.registration import REPLACED, SUPERSEDED, register_stored, room_left
+from core.datasets.registration import REPLACED, SUPERSEDED, checked_name, register_stored, room_left
 from core.datasets.rows import Fault
 from core.datasets.split_plan import SplitOutcome, SplitPlan
 from core.datasets.uploads import store_upload
@@ -133,6 +133,38 @@ def add_examples(
     words = f"{len(added):,} example{'' if len(added) == 1 else 's'} added"
     change = {"kind": "add", "rows_added": len(added), "words": words}
     return _new_version(session, tenant_id, known, [*rows, *added], change, place=place, now=now)
+
+
+def store_built(
+    session: Session,
+    tenant_id: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    made_of: dict[str, Any],
+    simulated: bool,
+    place: Place,
+    now: datetime,
+) -> Dataset:
+    """A retailer's training set made from a raw file; `made_of` is its lineage. It replaces a set of that name."""
+    name = checked_name(name)
+    folder, limit, quota = place
+    room = None if quota is None else room_left(session, tenant_id, folder, quota)
+    stored, found = store_upload(
+        BytesIO(as_lines([dict(row) for row in rows])),
+        folder,
+        limit,
+        lambda staging: service.inspect_file(staging, name),
+        room_bytes=room,
+    )
+    entries = {
+        **service.card_of_file(name, "retailer", stored, found),
+        "simulated": simulated,
+        "description": f"{made_of['words']}.",
+        CHANGE: made_of,
+    }
+    made = register_stored(session, tenant_id, name, stored, entries=entries, now=now)
+    return make_current(session, tenant_id, made)
 
 
 def list_versions(session: Session, tenant_id: str, dataset: Dataset) -> list[Version]:
