@@ -8,8 +8,12 @@ import polars as pl
 import streamlit as st
 
 from app.ui.text import plain
+from core.rmis.vocabularies import QUALIFIERS
 
 LONGEST_CELL = 300
+_SAME_EVERYWHERE = frozenset(
+    {"grain", "account_timezone", "event_type", "retailer", "network", "currency", *QUALIFIERS}
+)
 _ID_WORDS = ("id", "gtin", "upc", "sku")
 
 
@@ -30,6 +34,12 @@ def distinct(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return found
+
+
+def telling_first(columns: Sequence[str]) -> list[str]:
+    """Columns of harmonized rows with those last that mostly say the same in every row; lineage is left out."""
+    kept = [name for name in columns if not name.startswith("lineage.")]
+    return [*(n for n in kept if n not in _SAME_EVERYWHERE), *(n for n in kept if n in _SAME_EVERYWHERE)]
 
 
 def number_formats(frame: pl.DataFrame) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import polars as pl
 import streamlit as st
 
 from app.ui.badges import Color
-from app.ui.browser_cells import as_cells
+from app.ui.browser_cells import as_cells, telling_first
 from app.ui.frame import error_box, errors_shown
 from app.ui.mapping_draft import SURE, Entry, EntryState, MappingDraft, Show
 from app.ui.mapping_keep import can_undo, keep, kept_draft, undo
@@ -330,7 +330,7 @@ def _preview(visit: Visit, source: Source, draft: MappingDraft) -> None:
                 st.caption("Nothing yet.")
             else:
                 st.dataframe(
-                    as_cells(found.made.select(made_columns(found.made))),
+                    as_cells(found.made.select(telling_first(found.made.columns))),
                     hide_index=True,
                     alt="Harmonized rows",
                     placeholder="blank",

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.actions import datasets, harmonize, mappings
 from app.ui import numbers
-from app.ui.frame import errors_shown, keep_notice, page_head
+from app.ui.frame import errors_shown, page_head
 from app.ui.mapping_draft import MappingDraft, draft_of_mapping, draft_of_suggestions
 from app.ui.mapping_editor import show_editor
 from app.ui.mapping_keep import forget, keep, kept_draft
@@ -304,7 +304,6 @@ def _check(visit: Visit, dataset: Dataset, draft: MappingDraft) -> None:
     job = harmonize.submit_harmonize(
         visit.console, visit.principal, dataset=dataset.id, mapping=version.id, card=draft.card
     )
-    keep_notice(f"Saved as {version.label}. Harmonizing goes on if you close this page.", ":material/rule:")
     go_to(MAPPINGS, job=job.id)
 
 

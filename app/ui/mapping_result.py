@@ -209,6 +209,7 @@ def _totals(run: HarmonizedRun) -> None:
         st.caption("This mapping gives no amounts that add up.")
         return
     st.caption("Each total is counted twice: from the text of the file, and from the harmonized rows.")
+    anything_removed = any(_removed(t) for t in found)
     show_table(
         [
             {
@@ -224,7 +225,7 @@ def _totals(run: HarmonizedRun) -> None:
             }
             for t in found
         ],
-        TOTAL_COLUMNS,
+        [column for column in TOTAL_COLUMNS if anything_removed or column.field != "removed"],
         key="run-totals",
         alt="Totals in the file and harmonized",
         file_name="totals.csv",

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.actions import lineage
 from app.ui import numbers
-from app.ui.browser_cells import as_cells, distinct, number_formats
+from app.ui.browser_cells import as_cells, distinct, number_formats, telling_first
 from app.ui.browser_read import run_rows
 from app.ui.frame import errors_shown, fact_list
 from app.ui.mapping_words import rule_words
@@ -33,7 +33,7 @@ def show_run_rows(visit: Visit, run: HarmonizedRun) -> None:
 
 def show_cells(visit: Visit, run: HarmonizedRun, rows: pl.DataFrame, *, key: str) -> None:
     """Harmonized rows with their lineage columns hidden, and the origin of the cell that is chosen."""
-    shown = rows.select(pl.exclude("^lineage\\..*$"))
+    shown = rows.select(telling_first(rows.columns))
     picked = st.dataframe(
         as_cells(shown),
         hide_index=True,

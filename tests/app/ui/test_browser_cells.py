@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from app.ui.browser_cells import as_cells, distinct, number_formats
+from app.ui.browser_cells import as_cells, distinct, number_formats, telling_first
 
 
 def test_numbers_stay_numbers_and_blank_stays_blank() -> None:
@@ -37,3 +37,8 @@ def test_names_that_look_alike_get_a_number() -> None:
 def test_ids_get_no_thousands_separators() -> None:
     frame = pl.DataFrame({"campaign_id": [1], "clicks": [1], "name": ["x"]})
     assert list(number_formats(frame)) == ["clicks"]
+
+
+def test_columns_that_say_the_same_everywhere_come_last_and_lineage_not_at_all() -> None:
+    names = ["ts", "grain", "cost", "retailer", "lineage.line", "clicks", "window_click_days"]
+    assert telling_first(names) == ["ts", "cost", "clicks", "grain", "retailer", "window_click_days"]
