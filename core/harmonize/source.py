@@ -4,8 +4,11 @@ Formats are told by content. Text formats give every column as text and null for
 converted, trimmed or guessed here. A broken row is set aside with its line and reason and never stops a file.
 """
 
+import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,26 +55,19 @@ def open_source(
     size = path.stat().st_size
     if not size:
         raise refused(name, "It is empty.", "Choose another file.")
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=work_dir, prefix="source."))
+    with _folder_in(work_dir, name) as folder:
+        log = BrokenLog(folder, limits)
+        compressed = head_of(path, 2) == GZIP
         # The digest reads along in a thread of its own: hashing does not hold the interpreter.
         with ThreadPoolExecutor(1) as threads:
             digest = threads.submit(sha256_of, path)
-            log = BrokenLog(folder, limits)
-            compressed = head_of(path, 2) == GZIP
             try:
                 table = _read(path, folder, name, sheet, limits, log, compressed=compressed)
             finally:
                 broken_file = log.close()
             told = digest.result()
-    except OSError as error:
-        why = f"{error.strerror or error}."
-        raise UnavailableError(
-            f"The file {name} could not be read.", why, "Check disk space and rights."
-        ) from None
-    if not table.columns and not log.count:
-        raise refused(name, "It holds no rows with named values.", "Choose another file.")
+        if not table.columns and not log.count:
+            raise refused(name, "It holds no rows with named values.", "Choose another file.")
     return Source(
         name=name,
         kind=table.kind,
@@ -92,6 +88,24 @@ def sample(source: Source, rows: int = 200) -> pl.DataFrame:
     """The first rows of a source without LINE."""
     with sound_data(source.name):
         return source.frame.drop(LINE).head(rows).collect()
+
+
+@contextmanager
+def _folder_in(work_dir: Path, name: str) -> Iterator[Path]:
+    """A new folder that stays only if the source can be opened: what a bomb unpacked to goes at once."""
+    folder = None
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=work_dir, prefix="source."))
+        yield folder
+    except BaseException as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        why = f"{error.strerror or error}."
+        next_step = "Free some disk space, or check the rights of file and folder."
+        raise UnavailableError(f"The file {name} could not be read.", why, next_step) from None
 
 
 def _read(
