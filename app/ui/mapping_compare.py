@@ -12,7 +12,7 @@ from app.ui.mapping_words import QUALIFIER_WORDS, qualifier_words
 from app.ui.text import escape, plain
 from core.errors import InvalidInputError
 from core.harmonize.records import Qualifier
-from core.rmis.comparability import Measured, alignment, compare, derive, differences_of
+from core.rmis.comparability import Measured, compare, derive, differences_of
 from core.rmis.facts import FactGroup, fact_column
 
 
@@ -124,8 +124,6 @@ def _verdict(first: Number, second: Number) -> None:
         found = compare(first.measured, second.measured)
     except InvalidInputError as error:
         error_box(error)
-        steps = [alignment(d) for d in differences_of(first.measured, second.measured)]
-        st.markdown("\n".join(f"- {escape(step).capitalize()}" for step in dict.fromkeys(steps)))
         return
     if first is second:
         st.caption("This is the same number twice.")

@@ -174,10 +174,9 @@ def _verdict(run: HarmonizedRun, version: MappingVersion) -> None:
         told = qualifier_words(dict(run.report.get("qualifiers") or {}))
         if told:
             st.badge(f"Headline: {told}", color="violet", icon=":material/flag:")
-        st.caption(
-            f"{numbers.duration(float(run.report.get('seconds') or 0))}, by {escape(run.created_by)}",
-            width="content",
-        )
+        seconds = float(run.report.get("seconds") or 0)
+        took = f"{seconds:.1f} s" if seconds < 10 else numbers.duration(seconds)
+        st.caption(f"Took {took}, by {escape(run.created_by)}", width="content")
 
 
 def _figures(run: HarmonizedRun) -> None:
@@ -272,7 +271,9 @@ def _findings(found: Sequence[Mapping[str, Any]]) -> None:
 def _files(visit: Visit, run: HarmonizedRun, version: MappingVersion) -> None:
     st.caption("Texts that a spreadsheet would take for a formula get an apostrophe in CSV.")
     with st.container(horizontal=True):
-        _download(visit, run, RunPart.ROWS, f"Harmonized rows, {numbers.size(run.size_bytes)}")
+        _download(
+            visit, run, RunPart.ROWS, f"Harmonized rows, {_format(run)}, {numbers.size(run.size_bytes)}"
+        )
         for part, name, words in (
             (RunPart.REJECTED, "rejected_path", "Values that did not fit"),
             (RunPart.OTHER_WINDOWS, "apart_path", "Other windows and splits"),
@@ -348,6 +349,10 @@ def _download(visit: Visit, run: HarmonizedRun, part: RunPart, label: str) -> No
         icon=":material/download:",
         on_click="ignore",
     )
+
+
+def _format(run: HarmonizedRun) -> str:
+    return "Parquet" if run.path.endswith(".parquet") else "CSV"
 
 
 def _stem(run: HarmonizedRun) -> str:
