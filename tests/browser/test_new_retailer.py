@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 MOST_CLICKS = 10
@@ -80,9 +80,7 @@ def drawn(visit: Any) -> Page:
     """The page once everything stands: the script has run and nothing is shown as a grey bar any more."""
     visit.settle(120)
     page: Page = visit.page
-    page.wait_for_function(
-        "document.querySelectorAll('[data-testid=stSkeleton]').length === 0", timeout=60_000
-    )
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=60_000)
     return page
 
 
