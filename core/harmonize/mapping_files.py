@@ -22,6 +22,7 @@ DEEPEST = 24
 MOST_NODES = 400_000
 
 #: What a file may say beside the mapping: where it comes from, in words.
+REASONS = frozenset({"confidence", "reason", "abstained", "alternatives"})
 OTHER_KEYS = frozenset({"builtin", "source", "title", "description", "note"})
 
 
@@ -40,10 +41,10 @@ def read_mapping(path: Path) -> Mapping:
 
 
 def parse_mapping(text: str, kind: Kind = "yaml", *, name: str = "mapping") -> Mapping:
-    """The mapping that a text says. A bare list is taken as its rules. Raises InvalidInputError."""
+    """The mapping that a text says; a bare list is its rules, also one of suggestions. Raises InvalidInputError."""
     document = _document(text, kind, name)
     if isinstance(document, list):
-        document = {"rules": document}
+        document = {"rules": [_without_reasons(rule) for rule in document]}
     if not isinstance(document, dict) or "rules" not in document:
         raise InvalidInputError(
             f"{name} is not a mapping.",
@@ -53,6 +54,13 @@ def parse_mapping(text: str, kind: Kind = "yaml", *, name: str = "mapping") -> M
     known = {key: value for key, value in document.items() if key in Mapping.model_fields}
     _refuse_unknown(document, known.keys() | OTHER_KEYS, name)
     return _validated(Mapping, known, name)
+
+
+def _without_reasons(rule: Any) -> Any:
+    """A rule of a list of suggestions, as `mapping suggest --json` prints it, is the rule without its reasons."""
+    if not isinstance(rule, dict):
+        return rule
+    return {key: value for key, value in rule.items() if key not in REASONS}
 
 
 def read_card(path: Path) -> SourceCard:

@@ -35,7 +35,7 @@ def checked_qualifiers(given: object) -> dict[str, Qualifier]:
     if given is None:
         return {}
     if not isinstance(given, MappingOf):
-        raise ValueError("qualifiers are an object of names and values")  # noqa: TRY004
+        raise ValueError("qualifiers are an object of names and values")
     return {str(name): _checked_qualifier(str(name), value) for name, value in given.items()}
 
 
@@ -78,12 +78,16 @@ class Transform(_Frozen):
     strip: str | None = Field(default=None, description="Characters to remove before a number is read.")
     map: dict[str, str | None] | None = Field(default=None, description="Source value to RMIS value.")
     to: int | None = Field(default=None, description="Digits of a padded GTIN.")
-    pattern: str | None = Field(default=None, description="Regular expression; named groups are RMIS columns.")
+    pattern: str | None = Field(
+        default=None, description="Regular expression; named groups are RMIS columns."
+    )
     numeric_goes_to: str | None = Field(default=None, description="RMIS column that takes numeric values.")
     const: dict[str, str] | str | None = Field(
         default=None, description="RMIS columns and values of the new row, or one word of a closed list."
     )
-    path: str | None = Field(default=None, description="Dotted path of a nested list whose items become rows.")
+    path: str | None = Field(
+        default=None, description="Dotted path of a nested list whose items become rows."
+    )
     on: str | None = Field(default=None, description="Source column whose repeats are dropped.")
     key: str | list[str] | None = Field(
         default=None, description="Columns of a correction stream, or name of the hashing key."

@@ -142,3 +142,20 @@ def test_differences_of_two_mappings_are_listed_rule_by_rule() -> None:
     ]
     assert changes == [("spend", False, False), ("clicks", True, False), ("sales14d", False, True)]
     assert diff_mappings(MAPPING, MAPPING) == []
+
+
+def test_what_suggest_prints_is_a_mapping_without_its_reasons() -> None:
+    told = [
+        {
+            "source_field": "Spend",
+            "target": "cost",
+            "transform": {"op": "none"},
+            "qualifiers": {},
+            "confidence": 0.9,
+            "reason": "It is cost.",
+            "abstained": False,
+            "alternatives": [{"target": None, "confidence": 0.1}],
+        }
+    ]
+    mapping = parse_mapping(json.dumps(told), "json")
+    assert [(rule.source_field, rule.target) for rule in mapping.rules] == [("Spend", "cost")]
