@@ -58,7 +58,7 @@ def _dialog(visit: Visit, dataset: Dataset) -> None:
     asked = (dataset.id, layout, file_format)
     made = st.session_state.get(MADE)
     if made is None or made[0] != asked:
-        if not st.button("Prepare the file", key="export-make", type="primary", icon=":material/build:"):
+        if not st.button("Prepare the file", key="export-make", icon=":material/build:"):
             return
         with errors_shown(), st.spinner("Writing the file"):
             made = (asked, *_write(visit, dataset, layout, file_format))

@@ -46,7 +46,8 @@ def show_problem(problem: Problem) -> None:
     text = f"**{escape(problem.message, None)}**"
     if problem.lines:
         more = " and more" if problem.rows > len(problem.lines) else ""
-        text += f"\n\nLines {', '.join(map(str, problem.lines))}{more}."
+        word = "Line" if len(problem.lines) == 1 and not more else "Lines"
+        text += f"\n\n{word} {', '.join(map(str, problem.lines))}{more}."
     if problem.severity == "error":
         st.error(text, icon=":material/error:")
     else:
@@ -58,9 +59,7 @@ def _score(dataset: Dataset, seen: Examination) -> None:
     st.markdown(f"**{seen.score:.1f} of 100, {seen.band}.** This set {read}.")
     if not seen.lost:
         return
-    lost = sum(each.points for each in seen.lost)
-    # A set without a usable row loses more than there is to lose; each row still says its own part.
-    with st.expander(f"Where {min(lost, 100):.1f} points went", expanded=len(seen.lost) <= 6):
+    with st.expander(f"Where {100 - seen.score:.1f} points went", expanded=len(seen.lost) <= 6):
         show_table(
             [
                 {

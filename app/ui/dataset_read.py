@@ -1,16 +1,22 @@
 """What the dataset screens read more than once: examinations, previews of fixes and differences, kept by content."""
 
 from collections import OrderedDict
+from pathlib import Path
 from threading import Lock
 
 import streamlit as st
 
 from app.actions import datasets
 from app.ui.visit import Visit
-from core.datasets.doctor import Examination
+from core.datasets.doctor import Examination, examine
 from core.datasets.fixes import FixPreview
+from core.datasets.lengths import Lengths
 from core.datasets.records import Dataset, DatasetKind
+from core.datasets.service import unchanged_file
 from core.datasets.versions import VersionDiff
+from core.registry.bases import base_folder
+from core.settings import PROJECT_ROOT
+from core.training.prompts import TokenCounter
 
 EXAMINABLE = (DatasetKind.SFT, DatasetKind.DPO, DatasetKind.KTO)
 MOST_KEPT = 64
@@ -74,6 +80,34 @@ def previewed_fix(visit: Visit, dataset: Dataset, rule: str) -> FixPreview:
 def compared(visit: Visit, old: Dataset, new: Dataset) -> VersionDiff:
     """What became of the rows of one version in another. Raises IntegrityError."""
     return _diff(old.id, old.digest, new.id, new.digest, visit)
+
+
+def base_folder_here(visit: Visit) -> Path | None:
+    """Where the configured base lies, or None when it is not on this machine. Raises NotFoundError."""
+    folder = base_folder(visit.console.settings.base_model, PROJECT_ROOT / "models")
+    return folder if isinstance(folder, Path) else None
+
+
+def token_lengths(visit: Visit, dataset: Dataset, limit: int) -> Lengths | None:
+    """Lengths as the configured base counts them, chat template included; None without that base.
+
+    Raises RefusedFileError when the base has no tokenizer or template, IntegrityError when the file has changed.
+    """
+    folder = base_folder_here(visit)
+    return None if folder is None else _tokens(dataset.digest, str(folder), limit, dataset)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Counting tokens")
+def _tokens(digest: str, folder: str, limit: int, _dataset: Dataset) -> Lengths | None:
+    del digest  # it is what the cache tells contents apart by
+    counter = TokenCounter(Path(folder))
+    seen = examine(
+        unchanged_file(_dataset),
+        name=_dataset.name,
+        count_tokens=lambda examples: [whole for whole, _ in counter.lengths(examples)],
+        max_tokens=limit,
+    )
+    return seen.summary.tokens
 
 
 @st.cache_resource(max_entries=8, show_spinner="Looking what would change")

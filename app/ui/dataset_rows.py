@@ -1,14 +1,13 @@
 """The rows of a set: the first ones as a table, and one in full beside what the base will read of it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app.actions import datasets
 from app.ui import numbers
-from app.ui.dataset_read import examinable
+from app.ui.dataset_read import base_folder_here, examinable
 from app.ui.dataset_words import as_text
 from app.ui.frame import error_box
 from app.ui.tables import Column, show_table
@@ -19,8 +18,6 @@ from core.datasets.layouts import outline_of
 from core.datasets.records import Dataset, Example, Preference
 from core.datasets.rows import Fault, Row
 from core.errors import RmnError
-from core.registry.bases import base_folder
-from core.settings import PROJECT_ROOT
 from core.training.prompts import Turn, chat_renderer
 
 PREVIEW_ROWS = 50
@@ -77,8 +74,8 @@ def _as_read(visit: Visit, rows: Sequence[dict[str, Any]], place: int) -> None:
         if isinstance(parsed, Fault):
             st.caption(f"This row cannot be used: {escape(parsed.reason, 300)}.")
             return
-        folder = base_folder(name, PROJECT_ROOT / "models")
-        if not isinstance(folder, Path):
+        folder = base_folder_here(visit)
+        if folder is None:
             st.caption(f"The base {escape(name)} is not on this machine, so its chat template is not known.")
             return
         render = chat_renderer(folder)

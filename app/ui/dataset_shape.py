@@ -8,19 +8,49 @@ import streamlit as st
 
 from app.ui import numbers
 from app.ui.charts import AMBER, BLUE, show_chart
-from app.ui.frame import Figure, figures
+from app.ui.dataset_read import token_lengths
+from app.ui.frame import Figure, error_box, figures
 from app.ui.tables import Column, show_table
 from app.ui.text import escape, plain
+from app.ui.visit import Visit
 from core.datasets.doctor import Summary
 from core.datasets.lengths import Lengths
+from core.datasets.records import Dataset
+from core.errors import RmnError
 
 SHOWN_BARS = 12
+USUAL_TOKENS = 512
 _COUNTS = (Column("value", "Value"), Column("rows", "Rows", "number"), Column("share", "Share", "percent"))
 
 
-def show_lengths(summary: Summary, *, key: str) -> None:
-    """A histogram with its quantiles, in tokens where they were counted."""
-    lengths = summary.tokens or summary.characters
+def choose_lengths(visit: Visit, dataset: Dataset, summary: Summary) -> Lengths | None:
+    """In characters at once; in tokens of the configured base when asked, with the share that a limit would cut."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        unit = st.segmented_control(
+            "Measured in",
+            ["characters", "tokens"],
+            default="characters",
+            required=True,
+            format_func=str.capitalize,
+            key="lengths-unit",
+        )
+        if unit != "tokens":
+            return summary.characters
+        limit = st.number_input(
+            "Longest example, tokens", 16, 131072, USUAL_TOKENS, 64, key="lengths-limit", width=220
+        )
+    try:
+        found = token_lengths(visit, dataset, int(limit))
+    except RmnError as error:
+        error_box(error)
+        return summary.characters
+    if found is None:
+        st.caption("The base is not on this machine, so its tokens cannot be counted.")
+    return found or summary.characters
+
+
+def show_lengths(lengths: Lengths | None, *, key: str) -> None:
+    """A histogram with its quantiles."""
     if lengths is None:
         st.caption("There is no readable row to measure.")
         return
@@ -100,6 +130,7 @@ def length_chart(lengths: Lengths) -> go.Figure:
         )
     if lengths.limit is not None:
         figure.add_vline(x=lengths.limit, line={"color": "#ef4444", "width": 2}, annotation_text="limit")
+    figure.update_yaxes(range=[0, 1.25 * max(bars)])  # room for the names of the lines
     figure.update_layout(height=300, bargap=0)
     return figure
 
@@ -128,7 +159,7 @@ def balance_chart(title: str, counts: Mapping[str, int]) -> go.Figure:
         ticktext=[_label(value) for value, _ in shown],
         autorange="reversed",
     )
-    figure.update_layout(height=110 + 26 * len(shown))
+    figure.update_layout(height=150 + 26 * len(shown), bargap=0.25)
     return figure
 
 

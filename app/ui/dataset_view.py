@@ -8,7 +8,7 @@ from app.ui.dataset_export import offer_export
 from app.ui.dataset_health import show_health, show_problem
 from app.ui.dataset_read import examinable, examined, known_examination
 from app.ui.dataset_rows import show_rows
-from app.ui.dataset_shape import show_balance, show_lengths
+from app.ui.dataset_shape import choose_lengths, show_balance, show_lengths
 from app.ui.dataset_split import offer_split, show_split_outcome
 from app.ui.dataset_versions import offer_undo, show_versions
 from app.ui.dataset_words import BAND_HELP, as_text, kind_badge, score_badge
@@ -109,7 +109,7 @@ def _tab(name: str, visit: Visit, dataset: Dataset, versions: list[Version]) -> 
             _card(dataset)
         case _:
             summary = examined(visit, dataset).summary
-            show_lengths(summary, key=dataset.id)
+            show_lengths(choose_lengths(visit, dataset, summary), key=dataset.id)
             show_balance(summary, key=dataset.id)
 
 

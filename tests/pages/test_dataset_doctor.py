@@ -220,6 +220,19 @@ def test_lengths_and_balance_are_drawn_with_their_quantiles(open_as: Open, conso
     assert len(charts) >= 2
 
 
+def test_lengths_in_tokens_show_the_share_that_a_limit_cuts(open_as: Open, console: Console) -> None:
+    long = {"prompt": "Why? " * 200, "completion": "Because. " * 100, "split": "train"}
+    made = add_set(console, [*rows_with_faults()[:49], long])
+    at = open_tab(open_as, made, "Lengths and balance")
+    at.segmented_control(key="lengths-unit").set_value("tokens").run()
+    at.number_input(key="lengths-limit").set_value(256).run()
+    assert not at.exception
+    assert not at.error
+    assert metrics(at)["Too long"].replace("\\", "") == "2.0%"
+    at.number_input(key="lengths-limit").set_value(16).run()
+    assert metrics(at)["Too long"].replace("\\", "") == "100.0%"
+
+
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 
