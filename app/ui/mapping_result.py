@@ -18,6 +18,7 @@ from app.ui.job_view import progress_words
 from app.ui.mapping_compare import numbers_of, show_comparison
 from app.ui.mapping_list import activate, unmapped_columns
 from app.ui.mapping_rows import show_run_rows
+from app.ui.mapping_training import training_set_button
 from app.ui.mapping_words import qualifier_words
 from app.ui.screens import DATA_BROWSER, go_to
 from app.ui.tables import Column, show_table
@@ -144,6 +145,7 @@ def _ways_on(visit: Visit, run: HarmonizedRun, version: MappingVersion) -> None:
                 on_click=st.query_params.from_dict,
                 args=({"source": run.dataset_id},),
             )
+            training_set_button(visit, run, version)
         if st.button("Look at the rows", icon=":material/table_view:", key="run-browse"):
             go_to(DATA_BROWSER, run=run.id)
         if version.state is not MappingState.ACTIVE and visit.principal.may(Permission.TRAIN):

@@ -65,8 +65,8 @@ def saved(c: Console, mapping: Mapping = MAPPING, *, activate: bool = False) -> 
     )
 
 
-def harmonized(c: Console) -> Job:
-    raw_file(c)
+def harmonized(c: Console, content: bytes = RAW) -> Job:
+    raw_file(c, content)
     saved(c)
     job = harmonize.submit_harmonize(c, trainer(c), dataset="north", mapping="north")
     assert worked_off(c, job) is JobState.SUCCEEDED
@@ -284,6 +284,31 @@ def test_unequal_windows_are_not_compared_and_the_reason_is_shown(open_as: Open,
     shown = sorted(m.value.replace("\\", "") for m in at.metric if m.label == "ROAS")
     assert shown == ["14.95", "17.14"]  # 78.50 and 90.00 over 5.25
     assert "refused" in " ".join(w.value for w in at.warning)
+
+
+def test_a_training_set_is_made_from_the_mapping(open_as: Open, console: Console) -> None:
+    rows = "".join(f"2026-03-{n % 28 + 1:02d},{n:06d},{n * 10000},{n},{n * 9},,{n},a\n" for n in range(1, 81))
+    harmonized(console, RAW + rows.encode())
+    (run,) = harmonize.list_runs(console, trainer(console))
+    at = open_as(Role.TRAINER, "mappings", run=run.id)
+    at.button(key="run-training-set").click().run()
+    at.text_input(key="training-set-name").set_value("north records")
+    next(b for b in at.button if b.label == "Make it").click().run()
+    assert not at.exception
+    assert not at.error
+    made = datasets.find_dataset(console, trainer(console), "north records")
+    assert made.adapter_type == "retailer"
+    assert datasets.examine_dataset(console, trainer(console), made.id).trainable
+
+
+def test_too_few_records_for_a_training_set_are_told_in_the_dialog(open_as: Open, console: Console) -> None:
+    harmonized(console)
+    (run,) = harmonize.list_runs(console, trainer(console))
+    at = open_as(Role.TRAINER, "mappings", run=run.id)
+    at.button(key="run-training-set").click().run()
+    next(b for b in at.button if b.label == "Make it").click().run()
+    assert "records come out of this file" in words(at)
+    assert not [d for d in datasets.list_datasets(console, trainer(console)) if "records" in d.name]
 
 
 def test_rows_can_be_downloaded_and_say_what_they_were_made_of(open_as: Open, console: Console) -> None:
