@@ -10,16 +10,28 @@ from app.ui.visit import Visit
 from core.datasets.from_mapping import SetPlan
 from core.harmonize.saved import HarmonizedRun, MappingVersion
 
+OPEN = "training-set-dialog"
 MOST_RECORDS = 5000
 
 
 def training_set_button(visit: Visit, run: HarmonizedRun, version: MappingVersion) -> None:
-    """The button that opens the dialog."""
-    if st.button("Make training set", icon=":material/model_training:", key="run-training-set"):
+    """The button, and the dialog while it is open."""
+    st.button(
+        "Make training set",
+        icon=":material/model_training:",
+        key="run-training-set",
+        on_click=_open,
+        args=(run.id,),
+    )
+    if st.session_state.get(OPEN) == run.id:
         _dialog(visit, run, version)
 
 
-@st.dialog("Make training set from mapping")
+def _open(run_id: str | None) -> None:
+    st.session_state[OPEN] = run_id
+
+
+@st.dialog("Make training set from mapping", on_dismiss=lambda: _open(None))
 def _dialog(visit: Visit, run: HarmonizedRun, version: MappingVersion) -> None:
     st.caption(
         "Records of this file with the answers that the mapping gives, and each column with its rule. "
@@ -54,5 +66,6 @@ def _dialog(visit: Visit, run: HarmonizedRun, version: MappingVersion) -> None:
                     name=name,
                     plan=plan,
                 )
+                _open(None)
                 keep_notice(f"{made.title} was made: {count(made.rows)} rows.")
                 go_to(DATASETS, dataset=made.id)
