@@ -118,23 +118,24 @@ def _run(
             if rows is not None and part is not None
         ]
         sums = _one_pass(made, source, writing)
+        written = sinks.scan(rows_part, kind, made.frame) if rows_part is not None else made.frame
+        sums.update(conservation.sums_of_rows(written, conservation.told_by_rows(plan)))
         lossy = losses.find_losses(plan, stages, sums)
         rejected = sum(loss.wrong for loss in lossy)
         rejected_part = _target(stack, places["rejected"] if rejected else None)
         if rejected_part is not None:
             listed = losses.rejected_rows(lossy, plan, stages)
             pl.collect_all([sinks.sink(listed, rejected_part, "csv")], engine="streaming")
-        totals = conservation.account(plan, stages, sums)
+        totals = conservation.account(plan, stages, sums, written)
         found = [
             *plan_findings(source, plan, repeated=len(stages.repeated)),
             *losses.findings_of(lossy, sums),
             *losses.mark_findings(plan, stages, sums),
             *losses.list_findings(plan, stages, sums),
             *conservation.findings_of(totals),
+            *conservation.invented(plan, sums),
         ]
-        written = sinks.scan(rows_part, kind, made.frame) if rows_part is not None else made.frame
-        if rows_part is not None:
-            found += conservation.check_rows(written, plan, sums)
+        found += conservation.check_rows(written, plan, sums)
         found += find_result_traps(written, plan)
         if apart_part is not None and made.apart is not None:
             counted = sinks.scan(apart_part, kind, made.apart).select(pl.len())
@@ -172,6 +173,8 @@ def _one_pass(made: Harmonized, source: Source, writing: Sequence[pl.LazyFrame])
     """Write the rows and collect every count and sum, from one reading of the source."""
     plan, stages = made.plan, made.stages
     once = conservation.read_once(conservation.measures(plan), plan)
+    told = conservation.told_by_rows(plan)
+    computed = [slot for slot in conservation.measures(plan) if slot not in told]
     again = [slot for slot in conservation.measures(plan) if slot not in once]
     over_base = [
         pl.len().alias("rows_in"),
@@ -183,7 +186,7 @@ def _one_pass(made: Harmonized, source: Source, writing: Sequence[pl.LazyFrame])
         *losses.value_counts(plan),
         *losses.mark_counts(plan),
         *losses.list_counts(plan),
-        *conservation.output_sums(plan),
+        *conservation.output_sums(computed),
         *conservation.input_sums(plan, again, whole_table=False),
         *withheld_counts(plan),
     ]

@@ -8,7 +8,7 @@ from core.errors import InvalidInputError
 from core.harmonize import numbers
 from core.harmonize.identifiers import identifier
 from core.harmonize.records import Rule
-from core.harmonize.staged import Staged, Steps, rarely
+from core.harmonize.staged import Staged, Steps, or_else
 from core.rmis.facts import FactColumn, FactType, fact_column
 
 
@@ -69,7 +69,7 @@ def typed(value: pl.Expr, dtype: pl.DataType, column: FactColumn, name: str) -> 
     match column.dtype:
         case FactType.INTEGER:
             if dtype == pl.String:
-                return numbers.whole_number(value, name)
+                return numbers.whole_number(value)
             if dtype.is_integer():
                 return Staged(value.cast(pl.Int64, strict=False))
             return whole(as_number(value, dtype, name), name)
@@ -78,7 +78,7 @@ def typed(value: pl.Expr, dtype: pl.DataType, column: FactColumn, name: str) -> 
         case FactType.BOOLEAN:
             return Staged(value if dtype == pl.Boolean else numbers.is_true_or_false(as_text(value, dtype)))
         case FactType.WORD:
-            return _word(as_text(value, dtype), column, name)
+            return _word(as_text(value, dtype), column)
         case FactType.IDENTIFIER:
             return Staged(identifier(value, dtype))
     text = as_text(value, dtype)
@@ -103,14 +103,13 @@ def whole(number: Staged, name: str) -> Staged:
     return kept.then(numbers.as_whole(kept.value))
 
 
-def _word(text: pl.Expr, column: FactColumn, name: str) -> Staged:
+def _word(text: pl.Expr, column: FactColumn) -> Staged:
     """A word of the closed list, without regard to case, spaces and hyphens."""
     known = {word: word for word in column.words}
-    exact = Staged(text.replace_strict(known, default=None, return_dtype=pl.String)).kept(f"{name}exact")
-    rest = pl.when(exact.value.is_null()).then(text)
+    exact = text.replace_strict(known, default=None, return_dtype=pl.String)
 
     def loosely(odd: pl.Expr) -> pl.Expr:
         word = odd.str.strip_chars().str.to_lowercase().str.replace_all(r"[\s\-]+", "_")
         return word.replace_strict(known, default=None, return_dtype=pl.String)
 
-    return exact.then(exact.value.fill_null(rarely(rest, loosely, pl.String())))
+    return Staged(or_else(exact, text, loosely, pl.String()))

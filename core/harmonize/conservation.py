@@ -5,15 +5,16 @@ output is the written numbers. Where sums in one pass do not agree to the last d
 again one by one in Python, so that what is reported is neither a rounding of the first pass nor hidden by one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
 from core.harmonize import numbers
+from core.harmonize.exact_sums import Sums, exact_output, exact_pairs, exact_sum, plain
 from core.harmonize.findings import Finding
 from core.harmonize.plan import Plan, Slot
 from core.harmonize.report import MeasureTotals
@@ -24,15 +25,6 @@ from core.rmis.vocabularies import TransformOp
 
 _MILLIONTH = Decimal("0.000001")
 _NUMERIC_OPS = frozenset({TransformOp.DIVIDE, TransformOp.MULTIPLY})
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Exact sum of one column, the number of values in it, and of those that were no numbers."""
-
-    total: Decimal = Decimal(0)
-    values: int = 0
-    unread: int = 0
 
 
 def measures(plan: Plan) -> list[Slot]:
@@ -51,14 +43,27 @@ def factor_of(slot: Slot) -> Fraction | None:
     return 1 / factor if transform.op is TransformOp.DIVIDE else factor
 
 
-def output_sums(plan: Plan) -> list[pl.Expr]:
+def output_sums(slots: Iterable[Slot]) -> list[pl.Expr]:
     """Aggregates over the wide table: for each measure the number of values and their sum in the smallest unit."""
-    found: list[pl.Expr] = []
-    for slot in measures(plan):
-        value = pl.col(slot.name)
-        found.append(value.count().alias(f"{slot.name}.values"))
-        found.append(_units(value, slot).alias(f"{slot.name}.units"))
-    return found
+    return [each for slot in slots for each in _values_and_units(pl.col(slot.name), slot)]
+
+
+def told_by_rows(plan: Plan) -> list[Slot]:
+    """Measures that stand in the written rows as they were computed, each alone in its column."""
+    if plan.sum_over:
+        return []
+    filled = Counter(slot.target for slot in plan.slots if slot.apart is None)
+    return [slot for slot in measures(plan) if slot.apart is None and filled[slot.target] == 1]
+
+
+def sums_of_rows(rows: pl.LazyFrame, slots: Iterable[Slot]) -> dict[str, Any]:
+    """What `output_sums` tells, read from the rows that were written."""
+    wanted = [each for slot in slots for each in _values_and_units(pl.col(slot.target), slot)]
+    return rows.select(wanted).collect(engine="streaming").row(0, named=True) if wanted else {}
+
+
+def _values_and_units(value: pl.Expr, slot: Slot) -> list[pl.Expr]:
+    return [value.count().alias(f"{slot.name}.values"), _units(value, slot).alias(f"{slot.name}.units")]
 
 
 def _units(value: pl.Expr, slot: Slot) -> pl.Expr:
@@ -110,12 +115,23 @@ def read_once(slots: list[Slot], plan: Plan) -> list[Slot]:
     return [] if plan.plain_rows else [slot for slot in slots if not slot.item]
 
 
-def account(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[MeasureTotals]:
-    """Totals of every measure from the aggregates of the first pass; what they leave open is read again."""
-    return [_account_of(slot, plan, stages, sums) for slot in measures(plan)]
+def account(plan: Plan, stages: Stages, sums: Mapping[str, Any], rows: pl.LazyFrame) -> list[MeasureTotals]:
+    """Totals of every measure from the aggregates of the first pass; what they leave open is read again.
+
+    `rows`: the rows that were written.
+    """
+    told = told_by_rows(plan)
+    outputs = {slot.name: rows.select(pl.col(slot.target).alias(slot.name)) for slot in told}
+    with localcontext(numbers.EXACT):
+        return [
+            _account_of(slot, plan, stages, sums, outputs.get(slot.name, stages.wide))
+            for slot in measures(plan)
+        ]
 
 
-def _account_of(slot: Slot, plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> MeasureTotals:
+def _account_of(
+    slot: Slot, plan: Plan, stages: Stages, sums: Mapping[str, Any], outputs: pl.LazyFrame
+) -> MeasureTotals:
     over_base = slot in read_once([slot], plan)
     raw, table = (slot.cell.raw, stages.base) if over_base else (raw_of(slot, plan), stages.wide)
     given, read = int(sums[f"{slot.name}.given"]), int(sums[f"{slot.name}.read"])
@@ -132,11 +148,12 @@ def _account_of(slot: Slot, plan: Plan, stages: Stages, sums: Mapping[str, Any])
         rejected = exact_sum(stages.wide.filter(pl.col(slot.name).is_null()), wide_raw, slot)
     factor = factor_of(slot)
     if factor is None:
+        output = exact_output(outputs, slot)
         return _by_column(slot, plan, stages, total, output, rejected, values)
     due = _times(total.total - repeated.total - rejected.total, factor)
     if output != due:
         total = exact_sum(table, raw, slot)
-        output = exact_output(stages.wide, slot)
+        output = exact_output(outputs, slot)
         repeated = _sum_of_repeated(slot, stages, raw) if repeated.values else repeated
         due = _times(total.total - repeated.total - rejected.total, factor)
     return _told(
@@ -161,9 +178,23 @@ def findings_of(totals: Iterable[MeasureTotals]) -> list[Finding]:
     ]
 
 
+def invented(plan: Plan, sums: Mapping[str, Any]) -> list[Finding]:
+    """An error for each measure that has more values than its source: a blank became a number."""
+    found = []
+    for slot in measures(plan):
+        more = int(sums[f"{slot.name}.values"]) - int(sums[f"{slot.name}.given"])
+        if more > 0:
+            field = slot.cell.rule.source_field
+            said = f"{slot.target} has {more:,} values where «{field}» is blank."
+            step = "Do not use these rows. Check the rule of this column."
+            found.append(Finding("conservation.invented", "error", said, (field,), more, (), step))
+    return found
+
+
 def check_rows(rows: pl.LazyFrame, plan: Plan, sums: Mapping[str, Any]) -> list[Finding]:
-    """Whether the rows that were written hold the amounts that were computed: they are read and added once more."""
-    slots = [slot for slot in measures(plan) if slot.apart is None]
+    """Whether the rows that were written hold the amounts of columns that several rules fill, or that were summed."""
+    known = {slot.name for slot in told_by_rows(plan)}
+    slots = [slot for slot in measures(plan) if slot.apart is None and slot.name not in known]
     places = {slot.target: max(places_of(s) for s in slots if s.target == slot.target) for slot in slots}
     even = {target for target in places if len({places_of(s) for s in slots if s.target == target}) == 1}
     if not even:
@@ -180,35 +211,6 @@ def check_rows(rows: pl.LazyFrame, plan: Plan, sums: Mapping[str, Any]) -> list[
     return off
 
 
-def exact_sum(table: pl.LazyFrame, raw: pl.Expr, slot: Slot) -> Sums:
-    """Every raw value as a decimal, one by one."""
-    transform = slot.cell.rule.transform
-    comma = transform.op is TransformOp.PARSE_NUMBER and numbers.decimal_comma(transform.strip)
-    total, values, unread = Decimal(0), 0, 0
-    for batch in _batches(table.select(raw.alias("raw"))):
-        for text, times in batch["raw"].drop_nulls().value_counts().iter_rows():
-            number = numbers.exact_decimal(text, comma)
-            values += times
-            if number is None:
-                unread += times
-            else:
-                total = numbers.EXACT.add(total, numbers.EXACT.multiply(number, Decimal(times)))
-    return Sums(total, values, unread)
-
-
-def exact_output(table: pl.LazyFrame, slot: Slot) -> Decimal:
-    """Every value as the decimal that it is written as, one by one."""
-    total = Decimal(0)
-    for batch in _batches(table.select(pl.col(slot.name).alias("value"))):
-        for value in batch["value"].drop_nulls():
-            total = numbers.EXACT.add(total, Decimal(repr(value)))
-    return total
-
-
-def _batches(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    yield from table.collect_batches(maintain_order=False, engine="streaming")
-
-
 def _sum_of_repeated(slot: Slot, stages: Stages, raw: pl.Expr) -> Sums:
     return exact_sum(stages.base.filter(pl.col(LINE).is_in(stages.repeated.implode())), raw, slot)
 
@@ -217,19 +219,9 @@ def _by_column(
     slot: Slot, plan: Plan, stages: Stages, total: Sums, output: Decimal, rejected: Sums, values: int
 ) -> MeasureTotals:
     """A factor that stands in every row: row by row with decimals, to the millionth."""
-    transform = slot.cell.rule.transform
-    due = Decimal(0)
-    pair = stages.wide.filter(pl.col(slot.name).is_not_null()).select(
-        raw_of(slot, plan).alias("raw"), pl.col(transform.by_field or "").cast(pl.String).alias("by")
-    )
-    for batch in _batches(pair):
-        for text, by_text in batch.iter_rows():
-            number, by = numbers.exact_decimal(text or ""), numbers.exact_decimal(by_text or "")
-            if number is None or not by:
-                continue
-            divided = transform.op is TransformOp.DIVIDE
-            due += numbers.EXACT.divide(number, by) if divided else numbers.EXACT.multiply(number, by)
-    output = exact_output(stages.wide, slot)
+    by = pl.col(slot.cell.rule.transform.by_field or "").cast(pl.String)
+    pairs = stages.wide.filter(pl.col(slot.name).is_not_null()).select(raw=raw_of(slot, plan), by=by)
+    due = exact_pairs(pairs, divided=slot.cell.rule.transform.op is TransformOp.DIVIDE)
     difference = (output - due).quantize(_MILLIONTH, context=numbers.EXACT)
     return _told(slot, total, output, difference, values, Sums(), rejected, exact=False)
 
@@ -277,12 +269,3 @@ def _told(
         rejected_rows=rejected.values,
         apart=slot.apart is not None,
     )
-
-
-def plain(number: Decimal, *, whole: bool = False) -> str:
-    """Without exponent, and with two decimal places at least unless it counts things."""
-    text = f"{number.normalize(numbers.EXACT):f}" if number else "0"
-    if whole or (text.startswith("-0") and not number):
-        return text
-    head, _, tail = text.partition(".")
-    return f"{head}.{tail:0<2}"

@@ -48,7 +48,9 @@ def choose_headline(rules: Iterable[Rule], wanted: Headline) -> HeadlinePlan:
     """The same for rules and a headline as they stand."""
     candidates = _candidates(rules)
     fields = {rule.source_field for several in candidates.values() for rule in several}
-    stated, columns = ({}, (wanted,)) if isinstance(wanted, str) and wanted in fields else read_headline(wanted)
+    stated, columns = (
+        ({}, (wanted,)) if isinstance(wanted, str) and wanted in fields else read_headline(wanted)
+    )
     common = _longest_common_window(candidates)
     chosen: dict[str, Rule] = {}
     conflicts: list[str] = []

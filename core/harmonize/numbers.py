@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from core.harmonize.staged import Staged, Steps, rarely
+from core.harmonize.staged import Staged, Steps, or_else
 
 #: What exports write for «nothing there» in a column of numbers. It is blank, not zero.
 BLANK = r"(?i)^[\s\x{FEFF}]*(?:-{1,3}|[—–]|n/?a|#n/a|null|none|nil|nan|\\n)?[\s\x{FEFF}]*$"
@@ -36,12 +36,10 @@ SCALE = 9
 MONEY = pl.Decimal(38, SCALE)
 
 
-def whole_number(text: pl.Expr, name: str) -> Staged:
+def whole_number(text: pl.Expr) -> Staged:
     """Int64 from plain text: «12», « 12 », «12.0»; null for everything else, «1,234» included."""
-    quick = f"{name}whole"
-    rest = pl.when(pl.col(quick).is_null()).then(text)
-    slow = rarely(rest, lambda odd: as_whole(_plain(odd)), pl.Int64())
-    return Staged(pl.col(quick).fill_null(slow), ({quick: text.cast(pl.Int64, strict=False)},))
+    quick = text.cast(pl.Int64, strict=False)
+    return Staged(or_else(quick, text, lambda odd: as_whole(_plain(odd)), pl.Int64()))
 
 
 def as_whole(number: pl.Expr) -> pl.Expr:
@@ -52,13 +50,8 @@ def as_whole(number: pl.Expr) -> pl.Expr:
 
 def plain_number(text: pl.Expr, name: str) -> Staged:
     """Float64 from plain text, nearest to what is written; null for what is no finite number."""
-    quick, number = f"{name}quick", f"{name}number"
-    rest = pl.when(pl.col(quick).is_null()).then(text)
-    steps: Steps = (
-        {quick: text.cast(pl.Float64, strict=False)},
-        {number: pl.col(quick).fill_null(rarely(rest, _plain, pl.Float64()))},
-    )
-    return Staged(finite(pl.col(number)), steps)
+    quick = text.cast(pl.Float64, strict=False)
+    return Staged(or_else(quick, text, _plain, pl.Float64())).kept(f"{name}number").finite()
 
 
 def parsed_number(text: pl.Expr, strip: str | None, name: str) -> Staged:
@@ -67,15 +60,10 @@ def parsed_number(text: pl.Expr, strip: str | None, name: str) -> Staged:
     The comma is the decimal sign where `strip` names the point and not the comma.
     """
     pattern, separator = _pattern(strip)
-    fits, number = f"{name}fits", f"{name}number"
-    rest = pl.when(pl.col(fits).is_null()).then(text)
-    slow = rarely(rest, lambda odd: _signed(odd, strip, pattern), pl.String())
-    steps: Steps = (
-        {fits: pl.when(text.str.contains(pattern)).then(text)},
-        {fits: pl.col(fits).fill_null(slow)},
-        {number: _with_point(pl.col(fits), separator).cast(pl.Float64, strict=False)},
-    )
-    return Staged(finite(pl.col(number)), steps)
+    quick = pl.when(text.str.contains(pattern)).then(text)
+    fitting = or_else(quick, text, lambda odd: _signed(odd, strip, pattern), pl.String())
+    number = _with_point(fitting, separator).cast(pl.Float64, strict=False)
+    return Staged(number).kept(f"{name}number").finite()
 
 
 def decimal_comma(strip: str | None) -> bool:
@@ -89,14 +77,15 @@ def scaled_text(text: pl.Expr, factor: Fraction, name: str) -> Staged:
     if places is None:
         number = plain_number(text, name).kept(f"{name}plain")
         return number.then(finite(scaled(number.value, factor)))
-    units, short = f"{name}units", pl.col(f"{name}units")
+    units = pl.col(f"{name}units")
     most = int(_WHOLE / 2) // factor.numerator
-    rest = pl.when(short.is_null()).then(text)
-    slow = rarely(rest, lambda odd: finite(scaled(finite(_plain(odd)), factor)), pl.Float64())
-    whole = text.cast(pl.Int64, strict=False)
-    steps: Steps = ({units: whole}, {units: pl.when(short.is_between(-most, most)).then(short)})
-    quick = (short * (factor.numerator * 10.0**-places)).round(places)
-    return Staged(quick.fill_null(slow), steps)
+    quick = (units * (factor.numerator * 10.0**-places)).round(places)
+    steps: Steps = (
+        {f"{name}units": text.cast(pl.Int64, strict=False)},
+        {f"{name}units": pl.when(units.is_between(-most, most)).then(units)},
+    )
+    slow = or_else(quick, text, lambda odd: finite(scaled(finite(_plain(odd)), factor)), pl.Float64())
+    return Staged(slow, steps)
 
 
 def _places_of(down: int) -> int | None:

@@ -41,15 +41,21 @@ def with_steps(frame: pl.LazyFrame, several: Iterable[Steps]) -> pl.LazyFrame:
     return frame
 
 
-def rarely(text: pl.Expr, make: Callable[[pl.Expr], pl.Expr], dtype: pl.DataType) -> pl.Expr:
-    """`make` of a column that is null nearly everywhere; chunks without any value cost nothing.
+def or_else(quick: pl.Expr, text: pl.Expr, slow: Callable[[pl.Expr], pl.Expr], dtype: pl.DataType) -> pl.Expr:
+    """`quick` where it has a value, else `slow` of the text. Chunks that the quick way read whole cost nothing more.
 
-    The slow reading of what the quick one left would otherwise allocate its columns for nothing in nearly every file.
+    As a plain expression the slow way would fill columns of nothing in nearly every file.
     """
 
-    def run(values: pl.Series) -> pl.Series:
-        if values.null_count() == len(values):
-            return pl.repeat(None, len(values), dtype=dtype, eager=True)
-        return values.alias("x").to_frame().select(make(pl.col("x")).alias("x"))["x"].cast(dtype)
+    def run(pair: pl.Series) -> pl.Series:
+        found, given = pair.struct.field("quick"), pair.struct.field("text")
+        if found.null_count() == given.null_count():
+            return found
+        rest = pl.DataFrame({"quick": found, "x": given}).with_columns(
+            x=pl.when(pl.col("quick").is_null()).then(pl.col("x"))
+        )
+        return rest.with_columns(x=slow(pl.col("x")).cast(dtype)).select(
+            pl.col("quick").fill_null(pl.col("x"))
+        )["quick"]
 
-    return text.map_batches(run, return_dtype=dtype, is_elementwise=True)
+    return pl.struct(quick=quick, text=text).map_batches(run, return_dtype=dtype, is_elementwise=True)

@@ -18,7 +18,7 @@ from core.harmonize.row_shape import (
     without_lines,
 )
 from core.harmonize.source_records import LINE
-from core.harmonize.staged import rarely, with_steps
+from core.harmonize.staged import with_steps
 from core.rmis.facts import FACT_COLUMNS, FactType
 from core.rmis.vocabularies import QUALIFIERS
 
@@ -80,16 +80,27 @@ def widened(frame: pl.LazyFrame, plan: Plan) -> pl.LazyFrame:
     staged = staged.with_columns(
         **{slot.name: in_its_row(slot.cell.value, slot, plan) for slot in plan.slots}
     )
-    withheld = [
-        rarely(
-            pl.when(pl.col(slot.name).is_null()).then(raw_of(slot, plan)),
-            lambda odd: odd.str.contains(WITHHELD),
-            pl.Boolean(),
-        ).fill_null(value=False)
-        for slot in plan.slots
-        if slot.measure and slot.dtype == pl.String
-    ]
-    return staged.with_columns(pl.any_horizontal(withheld).alias(SUPPRESSED)) if withheld else staged
+    flag = _withheld(plan)
+    return staged.with_columns(flag.alias(SUPPRESSED)) if flag is not None else staged
+
+
+def _withheld(plan: Plan) -> pl.Expr | None:
+    """Whether a measure of the row has a raw value such as «<10»; looked for only in chunks that lost a value."""
+    slots = [slot for slot in plan.slots if slot.measure and slot.dtype == pl.String]
+    if not slots:
+        return None
+
+    def run(pairs: pl.Series) -> pl.Series:
+        found = pl.repeat(value=False, n=len(pairs), eager=True)
+        for slot in slots:
+            value, raw = pairs.struct.field(slot.name), pairs.struct.field(f"{slot.name}.text")
+            if value.null_count() > raw.null_count():
+                found |= (value.is_null() & raw.str.contains(WITHHELD)).fill_null(value=False)
+        return found
+
+    pairs = [pl.col(slot.name) for slot in slots]
+    pairs += [raw_of(slot, plan).alias(f"{slot.name}.text") for slot in slots]
+    return pl.struct(pairs).map_batches(run, return_dtype=pl.Boolean, is_elementwise=True)
 
 
 def withheld_counts(plan: Plan) -> list[pl.Expr]:

@@ -15,7 +15,7 @@ from core.harmonize.clocks import TimeExprs, local_date, says_the_time, to_utc
 from core.harmonize.identifiers import check_digit_fits, identifier, padded_gtin, pseudonym
 from core.harmonize.records import Rule, SourceCard, Transform
 from core.harmonize.splits import split_cells
-from core.harmonize.staged import Staged, rarely, with_steps
+from core.harmonize.staged import Staged, or_else, with_steps
 from core.rmis.facts import FactColumn, FactType
 from core.rmis.vocabularies import TransformOp
 
@@ -144,7 +144,7 @@ def _mapped(rule: Rule, plain: Cell, name: str) -> Cell:
             f"There are {', '.join(column.words)}.",
             "Correct the map.",
         )
-    exact = Staged(plain.raw.replace_strict(words, default=None, return_dtype=pl.String)).kept(f"{name}exact")
+    exact = plain.raw.replace_strict(words, default=None, return_dtype=pl.String)
     loose: dict[str, str] = {}
     for key, word in words.items():
         loose.setdefault(_loosely(key), word)
@@ -153,9 +153,7 @@ def _mapped(rule: Rule, plain: Cell, name: str) -> Cell:
         word = odd.str.strip_chars().str.to_lowercase().str.replace_all(r"\s+", " ")
         return word.replace_strict(loose, default=None, return_dtype=pl.String)
 
-    rest = pl.when(exact.value.is_null()).then(plain.raw)
-    found = exact.value.fill_null(rarely(rest, loosely, pl.String()))
-    mapped = exact.then(found).kept(f"{name}mapped")
+    mapped = Staged(or_else(exact, plain.raw, loosely, pl.String())).kept(f"{name}mapped")
     if column.dtype is not FactType.WORD:
         fitted = typed(mapped.value, pl.String(), column, f"{name}to_")
         mapped = Staged(fitted.value, (*mapped.steps, *fitted.steps))

@@ -9,12 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.harmonize import apply as applying
-from core.harmonize import conservation
+from core.harmonize import exact_sums, sinks
 from core.harmonize.apply import run_harmonize
 from core.harmonize.plan import Plan, make_plan
+from core.harmonize.records import Mapping
 from core.harmonize.report import HarmonizeReport, MeasureTotals
 from tests.core.harmonize.apply_files import harmonized, mapping_of, source_of
 
+PARTS = mapping_of(
+    ("a", "cost", {"op": "explode", "const": "onsite"}), ("b", "cost", {"op": "explode", "const": "instore"})
+)
+SUMMED = mapping_of(("k", "campaign_id"), ("a", "cost", {"op": "sum_delta", "key": "k"}))
 MICROS = {"op": "divide", "by": 1_000_000}
 
 
@@ -58,6 +63,20 @@ def test_a_wrong_expression_is_caught(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "conservation.difference" in [each.rule for each in report.findings if each.severity == "error"]
 
 
+def test_a_blank_that_became_zero_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tampered(monkeypatch, lambda value: value.fill_null(0))
+    report = run_harmonize(
+        source_of(tmp_path, "c,x\n5,a\n,b\n"), mapping_of(("c", "clicks")), None, work_dir=tmp_path
+    )
+    assert "conservation.invented" in [each.rule for each in report.findings if each.severity == "error"]
+
+
+def test_totals_beyond_28_digits_are_exact(tmp_path: Path) -> None:
+    source = source_of(tmp_path, "s\n98765432109876543210.12345678\n0.00000001\n")
+    _, report = harmonized(tmp_path, source, mapping_of(("s", "cost")))
+    assert total_of(report).input_total == "98765432109876543210.12345679"
+
+
 def test_a_lost_count_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = source_of(tmp_path, "c,x\n5,a\n7,b\n")
     tampered(monkeypatch, lambda value: value - 1)
@@ -65,14 +84,29 @@ def test_a_lost_count_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert total_of(report).difference == "-2"
 
 
-def test_rows_that_do_not_hold_what_was_computed_are_caught(tmp_path: Path) -> None:
-    source = source_of(tmp_path, "c,s\n5,1.5\n7,2.5\n")
-    plan = make_plan(source, mapping_of(("c", "clicks"), ("s", "cost")))
-    sums = {"rows_in": 2, "__v0.units": 12, "__v1.units": 4_000_000}
-    good = pl.LazyFrame({"clicks": [5, 7], "cost": [1.5, 2.5]})
-    assert conservation.check_rows(good, plan, sums) == []
-    bad = good.with_columns(cost=pl.col("cost") + 0.01)
-    assert [each.columns for each in conservation.check_rows(bad, plan, sums)] == [("cost",)]
+def test_rows_that_do_not_hold_what_was_computed_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output is what stands in the file, not what was meant to stand there."""
+    real = sinks.scan
+    monkeypatch.setattr(sinks, "scan", lambda *given: real(*given).with_columns(pl.col("cost") + 0.01))
+    report = run_harmonize(
+        source_of(tmp_path, "s\n1.5\n2.5\n"), mapping_of(("s", "cost")), None, work_dir=tmp_path
+    )
+    assert (total_of(report).output_total, total_of(report).difference) == ("4.02", "0.02")
+
+
+@pytest.mark.parametrize("mapping", [PARTS, SUMMED])
+def test_columns_that_several_rules_fill_or_that_are_summed_are_checked_in_the_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapping: Mapping
+) -> None:
+    source = source_of(tmp_path, "k,a,b\nx,1.5,2\nx,2.5,\n")
+    good = run_harmonize(source, mapping, None, work_dir=tmp_path)
+    assert [each for each in good.findings if each.severity == "error"] == []
+    real = sinks.scan
+    monkeypatch.setattr(sinks, "scan", lambda *given: real(*given).with_columns(pl.col("cost") + 0.01))
+    bad = run_harmonize(source, mapping, None, work_dir=tmp_path)
+    assert "conservation.written" in [each.rule for each in bad.findings if each.severity == "error"]
 
 
 def test_micros_are_reconciled_in_both_units(tmp_path: Path) -> None:
@@ -175,4 +209,4 @@ def test_whatever_the_values_input_is_output_and_rejected(
     ],
 )
 def test_amounts_are_written_without_exponents(number: str, whole: bool, text: str) -> None:
-    assert conservation.plain(Decimal(number), whole=whole) == text
+    assert exact_sums.plain(Decimal(number), whole=whole) == text

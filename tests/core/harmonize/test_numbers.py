@@ -135,7 +135,7 @@ def test_both_ways_of_reading_an_amount_agree(amount: Decimal) -> None:
 def test_no_text_makes_reading_stop(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
     for staged in (
-        numbers.whole_number(X, "a"),
+        numbers.whole_number(X),
         numbers.plain_number(X, "b"),
         numbers.parsed_number(X, ",", "c"),
     ):
