@@ -19,6 +19,7 @@ from core.errors import RmnError
 from core.harmonize import service as library
 from core.harmonize.apply import run_harmonize
 from core.harmonize.broken_rows import export_broken
+from core.harmonize.dry_run import with_traps
 from core.harmonize.preamble import complete_card
 from core.harmonize.records import SourceCard
 from core.harmonize.report import HarmonizeReport
@@ -95,6 +96,7 @@ def _harmonize(job: Job, database: Database, settings: Settings, progress: Progr
                 work_dir=work_dir,
                 pseudonym_key=key_for(version.mapping, settings.home),
             )
+            report = with_traps(report, source, version.mapping, card, now=utc_now())
             export_broken(source, version.mapping, staging / f"rows.{spec.format}")
     _enter(progress, 2, "writing it down")
     _publish(database, job, dataset, version, report, final / f"rows.{spec.format}")

@@ -66,7 +66,9 @@ def download(
     console: TheConsole,
     caller: Caller,
     run_id: str,
-    part: Annotated[RunPart, Query(description="rows, rejected (values), broken (rows), or other_windows.")] = RunPart.ROWS,
+    part: Annotated[
+        RunPart, Query(description="rows, rejected (values), broken (rows), or other_windows.")
+    ] = RunPart.ROWS,
 ) -> FileResponse:
     """CSV or Parquet, as the job was asked to write."""
     path = harmonize.run_file(console, caller, run_id, part)

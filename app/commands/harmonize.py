@@ -3,6 +3,8 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,9 +13,10 @@ import typer
 from app.commands.local import local_if_there, quiet_settings
 from app.commands.output import JsonOption, TenantOption, answer, facts, plain, tell
 from app.pseudonyms import key_for
-from core.errors import NotFoundError
+from core.errors import InvalidInputError, NotFoundError
 from core.harmonize.apply import run_harmonize
 from core.harmonize.broken_rows import export_broken
+from core.harmonize.dry_run import with_traps
 from core.harmonize.mapping_files import read_card, read_mapping
 from core.harmonize.preamble import complete_card
 from core.harmonize.records import Mapping, SourceCard
@@ -67,15 +70,17 @@ def harmonize(
         raise typer.BadParameter("the file must end in .csv or .parquet", param_hint="--out")
     rules, label = find_mapping(mapping, tenant)
     with opened(file, sheet) as (source, work_dir):
+        known = complete_card(find_card(file, card), source.notes, rules)
         report = run_harmonize(
             source,
             rules,
-            complete_card(find_card(file, card), source.notes, rules),
+            known,
             out=out,
             format=chosen,
             work_dir=work_dir,
             pseudonym_key=key_for(rules, quiet_settings().home),
         )
+        report = with_traps(report, source, rules, known, now=datetime.now(UTC))
         broken = export_broken(source, rules, out)
     told = {"file": file, "mapping": label, "conserved": report.conserved, "broken_path": broken}
     answer({**told, **plain(report)}, lambda: _text(report, broken), as_json)
@@ -86,7 +91,14 @@ def harmonize(
 def opened(file: Path, sheet: str | None = None) -> Iterator[tuple[Source, Path]]:
     """A raw file as a source, with a folder for what has to be unpacked; it goes when the block ends."""
     with tempfile.TemporaryDirectory(prefix="rmn-") as folder:
-        yield open_source(file, work_dir=Path(folder), name=file.name, sheet=sheet), Path(folder)
+        source = open_source(file, work_dir=Path(folder), name=file.name, sheet=sheet)
+        if not source.rows:
+            raise InvalidInputError(
+                f"{file.name} holds no rows that can be read.",
+                f"{source.broken_count:,} rows are broken." if source.broken_count else "It has none.",
+                "Choose another file.",
+            )
+        yield source, Path(folder)
 
 
 def find_card(file: Path, given: Path | None) -> SourceCard | None:
@@ -124,10 +136,29 @@ def find_mapping(given: str, tenant: str | None) -> tuple[Mapping, str]:
 
 
 def totals_table(report: HarmonizeReport) -> list[tuple[str, ...]]:
-    """Input, output and difference of every measure, as a table shows them."""
+    """Input, what was set aside (repeats and rejected values), output and difference of every measure."""
     return [
-        (t.target, t.source_field, t.input_total, t.output_total, t.difference) for t in report.conservation
+        (
+            t.target,
+            t.source_field,
+            t.input_total,
+            str(Decimal(t.duplicates_total) + Decimal(t.rejected_total)),
+            t.output_total,
+            t.difference,
+        )
+        for t in report.conservation
     ]
+
+
+def _totals_word(report: HarmonizeReport) -> str:
+    if not report.conserved:
+        return "✗ NOT all kept"
+    aside = [
+        t.source_field
+        for t in report.conservation
+        if Decimal(t.duplicates_total) or Decimal(t.rejected_total)
+    ]
+    return f"all accounted for; part of {', '.join(aside)} was set aside" if aside else "all kept to the cent"
 
 
 def _text(report: HarmonizeReport, broken: Path | None) -> str:
@@ -142,7 +173,7 @@ def _text(report: HarmonizeReport, broken: Path | None) -> str:
         ("coverage", f"{report.coverage:.0%} of the columns"),
         ("rejected", report.rejected_path),
         ("other windows", report.apart_path),
-        ("totals", "all kept to the cent" if report.conserved else "✗ NOT all kept"),
+        ("totals", _totals_word(report)),
         ("findings", f"{errors} errors, {warnings} warnings" if report.findings else None),
         ("took", f"{report.seconds:.1f} s"),
     ]

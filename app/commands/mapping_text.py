@@ -42,7 +42,11 @@ def check_text(found: MappingCheck) -> str:
                 ("not mapped", ", ".join(report.unmapped_columns) or None),
             ]
         ),
-        table(("MEASURE", "COLUMN", "INPUT", "OUTPUT", "DIFFERENCE"), totals_table(report), "No measures."),
+        table(
+            ("MEASURE", "COLUMN", "INPUT", "SET ASIDE", "OUTPUT", "DIFFERENCE"),
+            totals_table(report),
+            "No measures.",
+        ),
         table(
             ("SEVERITY", "RULE", "ROWS", "LINES", "WHAT"),
             (

@@ -38,12 +38,14 @@ _SOURCE: dict[AdapterSource, str] = {
 KIND_WORDS: dict[DatasetKind, str] = {
     DatasetKind.SFT: "Training set",
     DatasetKind.DPO: "Preference pairs",
+    DatasetKind.KTO: "Liked and disliked answers",
     DatasetKind.EVENTS: "Raw events",
     DatasetKind.REFERENCE: "Reference data",
 }
 _KIND: dict[DatasetKind, tuple[Color, str]] = {
     DatasetKind.SFT: ("blue", ":material/school:"),
     DatasetKind.DPO: ("violet", ":material/compare:"),
+    DatasetKind.KTO: ("violet", ":material/thumbs_up_down:"),
     DatasetKind.EVENTS: ("gray", ":material/receipt_long:"),
     DatasetKind.REFERENCE: ("gray", ":material/library_books:"),
 }

@@ -13,7 +13,7 @@ from app.ui.dataset_split import offer_split, show_split_outcome
 from app.ui.dataset_versions import offer_undo, show_versions
 from app.ui.dataset_words import BAND_HELP, as_text, kind_badge, score_badge
 from app.ui.frame import Figure, fact_list, figures
-from app.ui.screens import TRAINING, go_to, show_item
+from app.ui.screens import DATA_BROWSER, MAPPINGS, TRAINING, go_to, show_item
 from app.ui.text import escape
 from app.ui.visit import Visit
 from core.datasets.records import Dataset, DatasetKind
@@ -82,6 +82,15 @@ def _ways_on(visit: Visit, dataset: Dataset) -> None:
             icon=":material/model_training:",
         ):
             go_to(TRAINING, dataset=dataset.id)
+        raw = dataset.kind is DatasetKind.EVENTS
+        if (
+            raw
+            and visit.principal.may(Permission.TRAIN)
+            and st.button("Map to RMIS", key="dataset-map", type="primary", icon=":material/schema:")
+        ):
+            go_to(MAPPINGS, source=dataset.id)
+        if raw and st.button("Look at the rows", key="dataset-browse", icon=":material/table_view:"):
+            go_to(DATA_BROWSER, dataset=dataset.id)
         if examinable(dataset) and visit.principal.may(Permission.TRAIN):
             offer_split(visit, dataset)
         offer_export(visit, dataset)

@@ -29,19 +29,16 @@ FIX_LABELS: Mapping[Fix, str] = MappingProxyType(
         Fix.RELABEL_SPLIT: "Split anew",
     }
 )
-JUDGEMENTS = "Liked and disliked answers"
 
 
 def kind_word(kind: DatasetKind) -> str:
     """What a dataset is for, in words."""
-    return JUDGEMENTS if kind is DatasetKind.KTO else badges.KIND_WORDS[kind]
+    return badges.KIND_WORDS[kind]
 
 
 def kind_badge(dataset: Dataset) -> None:
     """The same as a badge; training sets, the usual kind, have none."""
-    if dataset.kind is DatasetKind.KTO:
-        st.badge(JUDGEMENTS, color="violet", icon=":material/thumbs_up_down:")
-    elif dataset.kind is not DatasetKind.SFT:
+    if dataset.kind is not DatasetKind.SFT:
         badges.dataset_kind(dataset.kind)
 
 

@@ -1,6 +1,6 @@
 """Trying a mapping on a source without writing anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -42,7 +42,19 @@ def check_mapping(
     """
     known = complete_card(card, source.notes, mapping)
     report = run_harmonize(source, mapping, known, work_dir=work_dir, pseudonym_key=pseudonym_key)
+    return MappingCheck(report, with_traps(report, source, mapping, known, now=now).findings)
+
+
+def with_traps(
+    report: HarmonizeReport,
+    source: Source,
+    mapping: Mapping,
+    card: SourceCard | None,
+    *,
+    now: datetime | None = None,
+) -> HarmonizeReport:
+    """The report of a run, with the traps of the file itself before the run's own findings."""
     told = {(each.rule, each.columns) for each in report.findings}
-    traps = find_traps(source, mapping, known, now=now)
-    new = (each for each in traps if (each.rule, each.columns) not in told)
-    return MappingCheck(report, (*new, *report.findings))
+    traps = find_traps(source, mapping, card, now=now)
+    new = [each for each in traps if (each.rule, each.columns) not in told]
+    return replace(report, findings=(*new, *report.findings))

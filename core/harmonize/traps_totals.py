@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from core.harmonize.evidence import Evidence, Finding, listed
+from core.harmonize.evidence import Evidence, Finding, Severity, listed
 
 _TOTAL = (
     r"^(?i:(?:grand |overall |report )?(?:totals?|sub-?totals?)|sum(?:ma|me)?|summe|gesamt(?:summe|ergebnis)?|insgesamt"
@@ -34,7 +34,9 @@ def total_row_traps(evidence: Evidence) -> Iterator[Finding]:
         sentence = f"The last row is the sum of all others in {listed(summed or [])}."
         lines, count = (int(evidence.lines[-1]),), 1
     step = "Leave these rows out before anything is added: they would count everything twice."
-    yield Finding("sum.total_row", "warning", sentence, (*where, *(summed or ())), count, lines, step)
+    # A row that is the sum of the others is certain to count everything twice.
+    severity: Severity = "error" if summed else "warning"
+    yield Finding("sum.total_row", severity, sentence, (*where, *(summed or ())), count, lines, step)
 
 
 def _foot_is_sum(evidence: Evidence, called: pl.Series) -> list[str] | None:
