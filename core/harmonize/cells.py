@@ -8,7 +8,7 @@ from core.errors import InvalidInputError
 from core.harmonize import numbers
 from core.harmonize.identifiers import identifier
 from core.harmonize.records import Rule
-from core.harmonize.staged import Staged, Steps, or_else
+from core.harmonize.staged import Staged, Steps, looked_up, or_else
 from core.rmis.facts import FactColumn, FactType, fact_column
 
 
@@ -106,10 +106,10 @@ def whole(number: Staged, name: str) -> Staged:
 def _word(text: pl.Expr, column: FactColumn) -> Staged:
     """A word of the closed list, without regard to case, spaces and hyphens."""
     known = {word: word for word in column.words}
-    exact = text.replace_strict(known, default=None, return_dtype=pl.String)
+    exact = looked_up(text, known, pl.String())
 
     def loosely(odd: pl.Expr) -> pl.Expr:
         word = odd.str.strip_chars().str.to_lowercase().str.replace_all(r"[\s\-]+", "_")
-        return word.replace_strict(known, default=None, return_dtype=pl.String)
+        return looked_up(word, known, pl.String())
 
     return Staged(or_else(exact, text, loosely, pl.String()))

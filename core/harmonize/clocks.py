@@ -12,7 +12,7 @@ from typing import Literal
 import polars as pl
 
 from core.errors import InvalidInputError
-from core.harmonize.staged import Steps, or_else, with_steps
+from core.harmonize.staged import Steps, looked_up, or_else, with_steps
 from core.harmonize.zones import by_zone, wall_of, zone_named
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -192,7 +192,7 @@ def _iso(text: pl.Expr, name: str) -> _Read:
     by_place = text.str.slice(0, 19).str.to_datetime(
         "%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False, cache=False
     )
-    offset = text.str.slice(19).replace_strict(_offsets(), default=None, return_dtype=pl.Int64)
+    offset = looked_up(text.str.slice(19), _offsets(), pl.Int64())
     shape = pl.Struct({"wall": WALL, "zone": pl.Int64()})
     both = pl.col(local).is_not_null() & pl.col(tail).is_not_null()
     quick = pl.when(both).then(pl.struct(wall=pl.col(local), zone=pl.col(tail)))

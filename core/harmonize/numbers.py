@@ -32,8 +32,7 @@ _MILLION_PLACES, _MOST_PLACES = 6, 15
 
 #: Wide enough that no sum of a file is ever rounded.
 EXACT = Context(prec=80)
-SCALE = 9
-MONEY = pl.Decimal(38, SCALE)
+MONEY = pl.Decimal(38, 9)
 
 
 def whole_number(text: pl.Expr) -> Staged:
@@ -138,7 +137,8 @@ def quick_decimal(text: pl.Expr, comma: bool = False) -> pl.Expr:
     point, separator = (",", ".") if comma else (".", ",")
     bare = text.str.replace_all(separator, "", literal=True)
     bare = bare.str.replace_all(point, ".", literal=True) if comma else bare
-    return bare.str.strip_chars(" $€£¥").cast(MONEY, strict=False)
+    quick = bare.cast(MONEY, strict=False)
+    return or_else(quick, bare, lambda odd: odd.str.strip_chars(" $€£¥").cast(MONEY, strict=False), MONEY)
 
 
 def plain_decimal(text: pl.Expr) -> pl.Expr:

@@ -1,7 +1,8 @@
 """Expressions that need columns of their own first: what is used twice is computed once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -59,3 +60,18 @@ def or_else(quick: pl.Expr, text: pl.Expr, slow: Callable[[pl.Expr], pl.Expr], d
         )["quick"]
 
     return pl.struct(quick=quick, text=text).map_batches(run, return_dtype=dtype, is_elementwise=True)
+
+
+def looked_up(value: pl.Expr, table: Mapping[Any, Any], dtype: pl.DataType) -> pl.Expr:
+    """What a table says of each value, else null, chunk by chunk.
+
+    `Expr.replace_strict` alone would do, but polars holds the whole file in memory for it.
+    """
+    old, new = list(table), pl.Series(list(table.values()), dtype=dtype)
+
+    def run(values: pl.Series) -> pl.Series:
+        if not old:
+            return pl.repeat(None, len(values), dtype=dtype, eager=True)
+        return values.replace_strict(old, new, default=None, return_dtype=dtype)
+
+    return value.map_batches(run, return_dtype=dtype, is_elementwise=True)

@@ -15,7 +15,7 @@ from core.harmonize.clocks import TimeExprs, local_date, says_the_time, to_utc
 from core.harmonize.identifiers import check_digit_fits, identifier, padded_gtin, pseudonym
 from core.harmonize.records import Rule, SourceCard, Transform
 from core.harmonize.splits import split_cells
-from core.harmonize.staged import Staged, or_else, with_steps
+from core.harmonize.staged import Staged, looked_up, or_else, with_steps
 from core.rmis.facts import FactColumn, FactType
 from core.rmis.vocabularies import TransformOp
 
@@ -144,14 +144,14 @@ def _mapped(rule: Rule, plain: Cell, name: str) -> Cell:
             f"There are {', '.join(column.words)}.",
             "Correct the map.",
         )
-    exact = plain.raw.replace_strict(words, default=None, return_dtype=pl.String)
+    exact = looked_up(plain.raw, words, pl.String())
     loose: dict[str, str] = {}
     for key, word in words.items():
         loose.setdefault(_loosely(key), word)
 
     def loosely(odd: pl.Expr) -> pl.Expr:
         word = odd.str.strip_chars().str.to_lowercase().str.replace_all(r"\s+", " ")
-        return word.replace_strict(loose, default=None, return_dtype=pl.String)
+        return looked_up(word, loose, pl.String())
 
     mapped = Staged(or_else(exact, plain.raw, loosely, pl.String())).kept(f"{name}mapped")
     if column.dtype is not FactType.WORD:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 from core.errors import InvalidInputError
+from core.harmonize.staged import looked_up
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2100
 _BUCKET_US = 900_000_000  # changes of clocks begin and end at quarters of an hour
@@ -45,7 +46,7 @@ def by_zone(wall: pl.Expr, zone: ZoneInfo) -> Settled:
     quarter = wall.cast(pl.Int64) // _BUCKET_US
     ambiguous = quarter.is_in(repeated)
     nonexistent = quarter.is_in(list(skipped))
-    gap = quarter.replace_strict(skipped, default=0, return_dtype=pl.Int64) if skipped else pl.lit(0)
+    gap = looked_up(quarter, skipped, pl.Int64()).fill_null(0)
     forward = wall + gap.cast(pl.Duration("us"))
     ts = forward.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
     return Settled(ts.dt.convert_time_zone("UTC"), ambiguous, nonexistent)
