@@ -55,6 +55,11 @@ class Launch:
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def replaced(self, name: str, before: psutil.Process) -> bool:
+        """Whether another child of that name runs. Between fork and exec there is none of that name."""
+        found = [p.pid for p in self.children() if p.cmdline()[2:4] == ["app", name]]
+        return bool(found) and before.pid not in found
+
     def child(self, name: str) -> psutil.Process:
         return next(p for p in self.children() if p.cmdline()[2:4] == ["app", name])
 
@@ -117,7 +122,7 @@ def test_a_killed_console_and_a_killed_worker_are_started_again(launch: Launcher
         before.send_signal(signal.SIGKILL)
         running.wait_for(f"The {name} stopped; starting it again.", 20)
         deadline = time.monotonic() + 20
-        while running.child(name).pid == before.pid:
+        while not running.replaced(name, before):
             assert time.monotonic() < deadline
             time.sleep(0.1)
     deadline = time.monotonic() + 40
