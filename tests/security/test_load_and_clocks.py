@@ -64,15 +64,18 @@ def test_row_27_all_keys_of_a_tenant_share_its_rate(console: Console, ours: Work
         assert api.get("/adapters").status_code == 401
 
 
-def test_row_27_a_clock_that_jumps_forward_frees(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = Rates(3)
+def test_row_27_a_time_of_day_that_jumps_neither_frees_nor_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = [0.0]
+    rates = Rates(3, lambda: passed[0])
     for _ in range(3):
         rates.count_request("a")
-    with pytest.raises(BusyError) as refused:
-        rates.count_request("a")
-    assert 1 <= refused.value.retry_after_s <= 60
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    for jump in (3600, -3600):
+        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+        with pytest.raises(BusyError) as refused:
+            rates.count_request("a")
+        assert 1 <= refused.value.retry_after_s <= 60
+    passed[0] += 60
     rates.count_request("a")
 
 
