@@ -79,17 +79,19 @@ def ask(api: TestClient, who: Workspace, **body: Any) -> Any:
 def test_row_20_names_are_values_and_never_part_of_a_statement(
     api: TestClient, console: Console, ours: Workspace, theirs: Workspace
 ) -> None:
+    paths = ("/adapters", "/datasets", "/training/jobs")
+    usual = {path: len(api.get(path, headers=ours.headers()).json()["items"]) for path in paths}
     for text in INJECTIONS:
         assert ask(api, ours, model=text).status_code in (404, 422), text
         assert ask(api, ours, composition={"terms": [{"adapter": text}]}).status_code in (404, 422), text
         body = {"name": "x", "adapter_type": "task", "dataset": text}
         assert api.post("/training/jobs", json=body, headers=ours.headers()).status_code in (404, 422), text
-        for path in ("/adapters", "/datasets", "/training/jobs"):
+        for path in paths:
             for name in ("type", "kind", "state", "limit", "order", "sort", "filter"):
                 answer = api.get(path, params={name: text}, headers=ours.headers())
                 assert answer.status_code in (200, 422), (path, name, text, answer.text)
                 if answer.status_code == 200:
-                    assert len(answer.json()["items"]) == 1
+                    assert len(answer.json()["items"]) == usual[path] > 0
     made = api.post(
         "/datasets",
         headers=ours.headers(),
@@ -114,7 +116,11 @@ def test_row_20_no_statement_is_put_together_from_text() -> None:
                 name = ast.unparse(node.func).rpartition(".")[2]
                 first = node.args[0]
                 built = isinstance(first, ast.JoinedStr | ast.BinOp) or (
-                    isinstance(first, ast.Call) and ast.unparse(first.func).endswith(".format")
+                    isinstance(first, ast.Call)
+                    and ast.unparse(first.func).endswith(".format")
+                    and not ast.unparse(first.func).startswith(
+                        "sql.SQL("
+                    )  # the driver quotes its identifiers
                 )
                 runs = name in ("text", "execute", "exec_driver_sql", "scalar", "scalars", "literal_column")
                 on_screen = ast.unparse(node.func).startswith("st.")
