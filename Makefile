@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null || echo python3.11)
 VENV := .venv/bin
 TESTS ?= tests
+# Two test processes; the tests of one file stay together.
+PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -15,7 +17,7 @@ install:
 	@$(PYTHON) app/install.py --dev
 
 test: install
-	@$(VENV)/python -m pytest $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 # Format, lint, types, floors, tests.
 check: install
@@ -23,15 +25,15 @@ check: install
 	@$(VENV)/ruff check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
-	@$(VENV)/python -m pytest $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 format: install
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
 
-# Every figure that README or docs quote. Each prints one JSON object.
+# Every figure that README or docs quote. Each prints one JSON object. serving_report.py runs those of serving again.
 bench: install
-	@for script in benchmarks/*.py; do echo "# $$script" >&2; PYTHONPATH=. $(VENV)/python "$$script" || exit 1; done
+	@for script in $(filter-out benchmarks/serving_report.py,$(wildcard benchmarks/*.py)); do echo "# $$script" >&2; PYTHONPATH=. $(VENV)/python "$$script" || exit 1; done
 
 # What was built or written here. The demo data, the shipped models and your own var/ stay.
 clean:

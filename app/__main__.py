@@ -31,11 +31,13 @@ GROUPS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "adapters": ("adapters", "commands"),
         "federation": ("federations", "commands"),
+        "gate": ("gates", "commands"),
         "dataset": ("dataset_changes", "commands"),
         "mapping": ("mapping", "commands"),
         "jobs": ("jobs", "commands"),
         "users": ("people", "users"),
         "keys": ("people", "keys"),
+        "tenants": ("tenants", "tenants"),
         "base": ("upkeep", "base"),
         "audit": ("database", "audit_log"),
         "db": ("database", "db"),

@@ -9,6 +9,7 @@ from core.tenants.records import Permission, Principal
 Route = tuple[str, str]
 
 REGISTRATION: Route = ("POST", "/tenants/register")
+METRICS: Route = ("GET", "/metrics")
 
 # Screens by path; routes of the API by method and path within the API; routes of the console by method and path.
 POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
@@ -21,6 +22,8 @@ POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
         "pages/jobs.py": Permission.VIEW,
         "pages/adapters.py": Permission.VIEW,
         "pages/federation.py": Permission.INFER,
+        "pages/gates.py": Permission.VIEW,
+        "pages/serving.py": Permission.VIEW,
         "pages/admin.py": Permission.ADMINISTER,
         ("GET", "/health"): Permission.PUBLIC,
         ("GET", "/ready"): Permission.PUBLIC,
@@ -47,12 +50,34 @@ POLICIES: Mapping[str | Route, Permission] = MappingProxyType(
         ("GET", "/harmonize/runs/{run_id}/download"): Permission.VIEW,
         ("GET", "/composition/federations"): Permission.VIEW,
         ("POST", "/composition/federations"): Permission.TRAIN,
+        ("GET", "/composition/federations/{name}"): Permission.VIEW,
+        ("GET", "/composition/federations/{name}/versions"): Permission.VIEW,
+        ("GET", "/composition/federations/{name}/diff"): Permission.VIEW,
+        ("POST", "/composition/federations/{name}/rollback"): Permission.TRAIN,
+        ("POST", "/composition/swap"): Permission.TRAIN,
+        ("GET", "/composition/swaps"): Permission.VIEW,
+        ("GET", "/composition/stats"): Permission.VIEW,
+        ("POST", "/composition/prefetch"): Permission.TRAIN,
+        ("POST", "/composition/compose"): Permission.TRAIN,
+        ("GET", "/composition/compose/{preparation_id}"): Permission.VIEW,
+        ("DELETE", "/composition/compose/{preparation_id}"): Permission.TRAIN,
+        ("POST", "/feedback/preference-pair"): Permission.REVIEW,
+        ("GET", "/feedback/stats"): Permission.VIEW,
+        ("GET", "/feedback/export-dpo"): Permission.VIEW,
         ("GET", "/training/jobs"): Permission.VIEW,
         ("POST", "/training/jobs"): Permission.TRAIN,
         ("GET", "/training/jobs/{job_id}"): Permission.VIEW,
         ("DELETE", "/training/jobs/{job_id}"): Permission.TRAIN,
         ("GET", "/training/jobs/{job_id}/points"): Permission.VIEW,
         REGISTRATION: Permission.ADMINISTER,  # of any workspace; open to all where the settings say so
+        ("GET", "/tenants/me/limits"): Permission.VIEW,
+        ("GET", "/tenants/me/usage"): Permission.VIEW,
+        ("GET", "/tenants/{tenant_id}/limits"): Permission.ADMINISTER,
+        (
+            "PUT",
+            "/tenants/{tenant_id}/limits",
+        ): Permission.ADMINISTER,  # of the workspace that runs the installation
+        METRICS: Permission.ADMINISTER,  # of that workspace; or the token that the settings name
         ("GET", "/sign-in"): Permission.PUBLIC,
         ("POST", "/sign-in"): Permission.PUBLIC,
         ("GET", "/sign-in/link"): Permission.PUBLIC,

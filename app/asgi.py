@@ -19,6 +19,7 @@ from app.bootstrap import Console, shared_console
 from app.guard import Guard
 from app.logs import adopt_library_loggers
 from app.sign_in import sign_in_routes
+from app.warming import prewarm
 from core.settings import PROJECT_ROOT, Settings
 
 LOG = structlog.get_logger(__name__)
@@ -35,7 +36,8 @@ def build_app(console: Console) -> streamlit.App:
     @asynccontextmanager
     async def lifespan(_app: streamlit.App) -> AsyncIterator[None]:
         adopt_library_loggers()
-        console.engine.open_in_background()
+        console.begin_serving()
+        prewarm(console)
         LOG.info("console.started")
         yield
         console.close()

@@ -8,11 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from app.admission import Admission
 from app.engine import BaseOnDemand, EngineOnDemand
+from app.gauges import Gauges
 from app.key_uses import KeyUses
+from app.metrics import Metrics
 from app.rates import Rates
+from app.token_texts import TokenTextsOnDemand
+from core.compose.cache import CompositionCache
+from core.compose.served import recover_swaps
+from core.compose.swap import HotSwap
 from core.errors import UnavailableError
 from core.jobs.queue import JobQueue
+from core.serve.composing import Preparations
 from core.serve.runtime import Runtime
 from core.settings import Settings, load_settings
 from core.storage.database import Database
@@ -29,14 +37,27 @@ class Console:
     engine: EngineOnDemand
     base: BaseOnDemand
     runtime: Runtime
+    swaps: HotSwap
+    preparations: Preparations
     rates: Rates
+    admission: Admission
+    metrics: Metrics
     key_uses: KeyUses
     clock: Callable[[], datetime]
     stopping: threading.Event = field(default_factory=threading.Event)  # the process was told to stop
 
+    def begin_serving(self) -> None:
+        """Once in a process that serves: what a process that died left half swapped has failed; the engine opens."""
+        with self.database.transaction() as s:
+            recover_swaps(s, self.clock())
+        self.engine.open_in_background()
+
     def close(self) -> None:
-        """Give everything back: engine, queue, database."""
+        """Give everything back: engine, queue, database. What was used is written."""
+        self.admission.close()
+        self.runtime.close()
         self.engine.close()
+        self.admission.usage.close()
         self.queue.close()
         self.database.close()
 
@@ -56,14 +77,31 @@ def build_console(settings: Settings, *, clock: Callable[[], datetime] = utc_now
         )
     database = Database(settings.resolved_database_url)
     engine = EngineOnDemand(settings)
+    cache = CompositionCache(engine)
+    rates, metrics = Rates(settings.requests_per_minute), Metrics(by_tenant=settings.metrics_by_tenant)
+    admission = Admission(database, settings, rates, metrics, clock)
+    metrics.add(Gauges(engine, cache, lambda: admission.inside))
+    runtime = Runtime(
+        database,
+        engine,
+        cache=cache,
+        max_new_tokens=settings.max_new_tokens,
+        limits=admission.answer_limits,
+        token_texts=TokenTextsOnDemand(settings),
+        clock=clock,
+    )
     return Console(
         settings=settings,
         database=database,
         queue=JobQueue(settings.resolved_queue_url),
         engine=engine,
         base=BaseOnDemand(settings),
-        runtime=Runtime(database, engine, max_new_tokens=settings.max_new_tokens, clock=clock),
-        rates=Rates(settings.requests_per_minute),
+        runtime=runtime,
+        swaps=HotSwap(database, engine, cache, clock=clock),
+        preparations=Preparations(cache),
+        rates=rates,
+        admission=admission,
+        metrics=metrics,
         key_uses=KeyUses(),
         clock=clock,
     )

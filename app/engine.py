@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from functools import partial
 from pathlib import Path
 
 from core.engine.open import open_engine
@@ -22,6 +23,7 @@ class EngineOnDemand:
         self._settings = settings
         self._lock = threading.Lock()
         self._engine: EnginePort | None = None
+        self._closing: EnginePort | None = None
         self._closed = False
 
     def __call__(self) -> EnginePort:
@@ -50,17 +52,22 @@ class EngineOnDemand:
         thread.start()
         return thread
 
-    def close(self) -> None:
-        """Let what runs finish, then free it. Nothing is opened from now on; who opens it just now frees it."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Let what runs finish, then free it. Nothing is opened from now on; who opens it just now frees it.
+
+        What still runs after `timeout_s` (None: as the settings say) ends with what is there; a second call may shorten
+        that.
+        """
         self._closed = True
         if not self._lock.acquire(blocking=False):
             return
         try:
-            engine, self._engine = self._engine, None
+            self._closing, self._engine = self._engine or self._closing, None
+            engine = self._closing
         finally:
             self._lock.release()
         if engine is not None:
-            engine.close()
+            engine.close(timeout_s)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -115,7 +122,10 @@ def _not_fetched(hub_id: str) -> UnavailableError:
 
 def _open(settings: Settings) -> EnginePort:
     try:
-        return open_engine(settings, base_folder(settings.base_model, MODELS_DIR))
+        from core.compose.export import export_for_server  # scipy and its like are for model servers alone
+
+        export = partial(export_for_server, max_rank=settings.engine_max_rank)
+        return open_engine(settings, base_folder(settings.base_model, MODELS_DIR), export)
     except RmnError as error:
         raise UnavailableError(
             "The base model could not be loaded.", f"{error.what} {error.why}".strip(), error.next_step

@@ -87,16 +87,18 @@ def _harmonize(job: Job, database: Database, settings: Settings, progress: Progr
         _sweep(final)
         with staged_directory(final) as staging:
             card = complete_card(_card(spec.card, dataset), source.notes, version.mapping)
+            now = utc_now()
             report = run_harmonize(
                 source,
                 version.mapping,
                 card,
+                now=now,
                 out=staging / f"rows.{spec.format}",
                 format=spec.format,
                 work_dir=work_dir,
                 pseudonym_key=key_for(version.mapping, settings.home),
             )
-            report = with_traps(report, source, version.mapping, card, now=utc_now())
+            report = with_traps(report, source, version.mapping, card, now=now)
             export_broken(source, version.mapping, staging / f"rows.{spec.format}")
     _enter(progress, 2, "writing it down")
     _publish(database, job, dataset, version, report, final / f"rows.{spec.format}")
@@ -111,7 +113,7 @@ def _publish(
     rows: Path,
 ) -> None:
     """The run and the end of the job in one transaction: a stale attempt writes neither."""
-    digest, size, now = sha256_of(rows), rows.stat().st_size, utc_now()
+    digest, size, now = report.out_digest or sha256_of(rows), rows.stat().st_size, utc_now()
     with database.transaction() as s:
         run = library.record_run(
             s,

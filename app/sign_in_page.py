@@ -59,7 +59,7 @@ value="{escape(email, quote=True)}"></label>
 maxlength="60"></label>
 <button>Sign in</button>
 </form>
-<p>No password yet? On the machine itself, <code>python -m app users link</code> prints a sign-in link.</p>""",
+<p>No password yet? On the machine itself, <code>python -m app users link EMAIL</code> prints a sign-in link.</p>""",
     )
 
 

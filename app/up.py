@@ -125,7 +125,7 @@ def run(settings: Settings, say: Callable[[str], None] | None = None) -> int:
     finally:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)
-        _stop_all(parts)
+        _stop_all(parts, settings.drain_seconds + settings.finish_seconds + STOP_TIMEOUT_S)
     tell("Stopped.")
     return 0
 
@@ -192,11 +192,11 @@ def _keep_running(parts: list[Part], tell: Callable[[str], None]) -> None:
             part.start()
 
 
-def _stop_all(parts: list[Part]) -> None:
+def _stop_all(parts: list[Part], patience_s: float) -> None:
     for part in parts:
         if part.process is not None and part.process.poll() is None:
             part.process.terminate()
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+    deadline = time.monotonic() + patience_s
     for part in parts:
         part.stop(deadline)
 

@@ -27,6 +27,7 @@ from core.tenants import service as tenants
 SWEEP_EVERY_S = 5.0
 CREDENTIALS_KEPT = timedelta(days=30)
 HARMONIZE = "harmonize"
+GATE = "gate"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = structlog.get_logger(__name__)
@@ -35,7 +36,8 @@ Command = Callable[[Job], Sequence[str]]
 
 def job_command(job: Job) -> list[str]:
     """The child process that runs a job of any kind."""
-    return harmonize_command(job) if job.kind == HARMONIZE else training_command(job)
+    commands = {HARMONIZE: harmonize_command, GATE: gate_command}
+    return commands.get(job.kind, training_command)(job)
 
 
 def training_command(job: Job) -> list[str]:
@@ -46,6 +48,11 @@ def training_command(job: Job) -> list[str]:
 def harmonize_command(job: Job) -> list[str]:
     """The child process that harmonizes. It never loads torch."""
     return [sys.executable, "-m", "app.harmonize_child", "--job", job.id, "--fence", job.fence]
+
+
+def gate_command(job: Job) -> list[str]:
+    """The child process that trains a gate and judges it."""
+    return [sys.executable, "-m", "app.gate_child", "--job", job.id, "--fence", job.fence]
 
 
 def run_worker(

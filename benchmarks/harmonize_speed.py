@@ -30,7 +30,7 @@ import polars as pl
 from core.harmonize.apply import run_harmonize
 from core.harmonize.records import Mapping
 from core.harmonize.sinks import GROUP_ROWS
-from core.harmonize.source import open_source
+from core.harmonize.source.open import open_source
 
 EVENTS = {"imp": "impression", "clk": "click", "buy": "purchase", "atc": "add_to_cart"}
 PLACES = {"K1": "sponsored_product", "K2": "video", "K3": "ctv", "K4": "audio"}

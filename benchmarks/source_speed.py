@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import polars as pl
 
-import core.harmonize.source_text as source_text
-from core.harmonize.source import Source, SourceLimits, open_source
-from core.harmonize.source_layout import find_layout
+import core.harmonize.source.text as source_text
+from core.harmonize.source.layout import find_layout
+from core.harmonize.source.open import Source, SourceLimits, open_source
 
 NAMES = [
     "ts",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -67,6 +67,26 @@ class Settings(BaseSettings):
         512, ge=1, description="Longest answer that a request may ask for, in tokens."
     )
     adapter_slots: int = Field(32, ge=1, description="Adapters that stay in memory beside the base.")
+    adapter_memory_mb: int = Field(
+        0, ge=0, description="Memory for adapters, in MB; 0 means a quarter of what is free at the start."
+    )
+    kv_memory_mb: int = Field(
+        0,
+        ge=0,
+        description="Memory for the keys and values of requests that run, in MB; 0 means half of what is free.",
+    )
+    prefix_cache: bool = Field(
+        True, description="Whether the keys and values of prompts are kept for prompts that begin alike."
+    )
+    prefix_memory_mb: int = Field(
+        0, ge=0, description="Memory for kept prompts, in MB; 0 means a twentieth of what is free."
+    )
+    finish_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="How long a stopping engine lets answers finish, in seconds; then they end with what is there.",
+    )
     drain_seconds: float = Field(
         1.0,
         ge=0,
@@ -78,12 +98,60 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How long a sign-in link is good for, in minutes."
     )
     requests_per_minute: int = Field(6000, ge=1, description="API requests a tenant may make in a minute.")
+    tokens_per_minute: int = Field(
+        0, ge=0, description="Tokens a tenant may read and generate in a minute; 0 means no limit."
+    )
+    tokens_per_day: int = Field(
+        0, ge=0, description="Tokens a tenant may read and generate in a day (UTC); 0 means no limit."
+    )
+    concurrent_requests: int = Field(
+        256, ge=1, description="Answers a tenant may wait for at the same time, in each process."
+    )
+    answer_seconds: float = Field(
+        600.0,
+        gt=0,
+        le=86_400,
+        description="Longest time from a request to its answer, in seconds; then it ends with what is there.",
+    )
+    prewarm: str = Field(
+        "",
+        description="Adapters and federations that are ready before anybody asks: workspace:name, separated by commas.",
+    )
+    operator_workspace: str = Field(
+        "",
+        description="Slug of the workspace whose administrators set the limits of all others and read GET /metrics; "
+        "empty means nobody, but for the command line.",
+    )
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="Bearer token that reads GET /metrics; empty means none does."
+    )
+    metrics_by_tenant: bool = Field(
+        False, description="Whether the metrics of answers name the slug of their tenant."
+    )
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that an upload may hold, in MB.")
     upload_quota_mb: int = Field(
         20_480, ge=1, description="Room that the uploaded files of one tenant may take together, in MB."
     )
     open_registration: bool = Field(
         False, description="Whether POST /tenants/register works without an administrator's key."
+    )
+    engine_backend: Literal["local", "openai-compatible"] = Field(
+        "local",
+        description="Where answers are generated: in this process, or on a model server with vLLM's LoRA routes.",
+    )
+    engine_url: str = Field(
+        "", description="Address of the model server, such as http://gpu-1:8000; for openai-compatible alone."
+    )
+    engine_model: str = Field("", description="Name under which the model server serves the base.")
+    engine_api_key: SecretStr = Field(
+        SecretStr(""), description="Key that the model server asks for, if any."
+    )
+    engine_max_rank: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Largest LoRA rank that the model server takes (vLLM: --max-lora-rank): a composition beyond it "
+        "is compressed to it; 0 means none is.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
@@ -105,6 +173,17 @@ class Settings(BaseSettings):
         if not whole:
             raise ValueError("it must look like https://rmn.example.com or http://host:8080, without a path")
         return parts.geturl()
+
+    @model_validator(mode="after")
+    def _has_server(self) -> "Settings":
+        """The address comes from here alone; a name and password in it would end up in logs."""
+        if self.engine_backend == "openai-compatible":
+            parts = urlsplit(self.engine_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+                raise ValueError("engine_url must look like http://gpu-1:8000")
+            if not self.engine_model:
+                raise ValueError("engine_model is needed: the name of the base on the model server")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -141,6 +220,11 @@ class Settings(BaseSettings):
     def harmonized_dir(self) -> Path:
         """Where harmonized rows live, one folder per run."""
         return self.home / "harmonized"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Where compositions lie that a model server loads, one folder per composition."""
+        return self.home / "exports"
 
     @property
     def jobs_dir(self) -> Path:

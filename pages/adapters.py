@@ -8,6 +8,7 @@ from app.ui.frame import Figure, empty_state, errors_shown, figures, keep_notice
 from app.ui.numbers import count, size
 from app.ui.screens import ADAPTERS, DATASETS, go_to, show_item, shown_item
 from app.ui.tables import show_table
+from app.ui.uploads import browser_limit_mb
 from app.ui.visit import current_visit
 from core.registry.records import AdapterSource, AdapterState, AdapterType
 from core.tenants.records import Permission
@@ -78,7 +79,7 @@ if visit.principal.may(Permission.TRAIN):
             file = st.file_uploader(
                 "Zip file",
                 type=["zip"],
-                max_upload_size=visit.console.settings.upload_limit_mb,
+                max_upload_size=browser_limit_mb(visit),
                 key="adapter-file",
             )
             left, right = st.columns(2)

@@ -4,8 +4,8 @@ import streamlit as st
 
 from app.actions import datasets, harmonize
 from app.ui import numbers
-from app.ui.browser_read import reference_sets
-from app.ui.browser_view import show_raw_table, show_reference_table, show_run_table
+from app.ui.browser.read import reference_sets
+from app.ui.browser.view import show_raw_table, show_reference_table, show_run_table
 from app.ui.frame import empty_state, errors_shown, page_head
 from app.ui.screens import DATA_BROWSER, MAPPINGS, go_to, shown_item
 from app.ui.text import plain

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from app.actions import datasets
-from app.ui.dataset_build import show_builder
-from app.ui.dataset_list import (
+from app.ui.datasets.build import show_builder
+from app.ui.datasets.list import (
     DATASET_COLUMNS,
     dataset_card,
     dataset_row,
@@ -12,9 +12,9 @@ from app.ui.dataset_list import (
     offer_examination,
     version_numbers,
 )
-from app.ui.dataset_new import import_form, offer_builders
-from app.ui.dataset_view import show_dataset
-from app.ui.dataset_words import kind_word
+from app.ui.datasets.new import import_form, offer_builders
+from app.ui.datasets.view import show_dataset
+from app.ui.datasets.words import kind_word
 from app.ui.frame import Figure, empty_state, figures, page_head
 from app.ui.numbers import count, size
 from app.ui.screens import DATASETS, shown_item
@@ -82,7 +82,7 @@ else:
     versions = version_numbers(visit, shown)
     if view == "Table":
         show_table(
-            [dataset_row(dataset, versions.get(dataset.id, 1)) for dataset in shown],
+            [dataset_row(visit, dataset, versions.get(dataset.id, 1)) for dataset in shown],
             DATASET_COLUMNS,
             key="datasets",
             alt="Datasets of this workspace",

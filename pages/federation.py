@@ -1,21 +1,14 @@
-"""Federation composer: choose adapters and weights, see the stack, compare the answers, save."""
+"""Federation composer: choose a method, adapters and weights, see the stack, compare the answers, save, version."""
 
 import streamlit as st
 
-from app.actions import adapters, compositions
-from app.ui.composer import (
-    choose,
-    find,
-    is_new,
-    load,
-    show_left_out,
-    show_saving,
-    show_stack,
-    spec_of,
-    take_over,
-)
+from app.actions import adapters, compositions, gates
+from app.ui.compose.columns import columns_for, examples_for, show_columns
+from app.ui.compose.editor import edit, is_new, load, show_problems, show_saving, take_over
+from app.ui.compose.stack import show_stack
+from app.ui.compose.terms import find, show_left_out, usable
+from app.ui.compose.versions import show_versions
 from app.ui.frame import empty_state, keep_notice, page_head
-from app.ui.playground import examples_for, show_playground
 from app.ui.screens import DATASETS, FEDERATION, go_to, show_item, shown_item
 from app.ui.text import plain
 from app.ui.visit import current_visit
@@ -42,6 +35,7 @@ if wanted is not None:
 elif is_new():
     take_over(next(adapter for adapter in known if adapter.state is AdapterState.ACTIVE))
 
+trained = gates.list_gates(visit.console, visit.principal)
 saved = compositions.list_federations(visit.console, visit.principal)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     picked = st.selectbox(
@@ -56,12 +50,14 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
     pressed = st.button("Load", key="federation-load", icon=":material/folder_open:", disabled=picked is None)
     if pressed and picked is not None:
-        left_out = load(picked, known)
+        left_out = load(picked, known, trained)
         keep_notice(
             f"{picked.name} v{picked.version} was loaded."
-            + (f" Left out, not usable here: {', '.join(left_out)}." if left_out else "")
+            + (f" Left out, cannot be shown here: {', '.join(left_out)}." if left_out else "")
         )
         st.rerun()
+if picked is not None:
+    show_versions(visit, picked.name, known, may_train=may_train)
 
 bases = adapters.list_bases(visit.console, visit.principal)
 left, right = st.columns([3, 2], gap="large")
@@ -72,13 +68,15 @@ with left:
         format_func=lambda b: plain(b.name, 60),
         help="The model that the adapters change. Adapters of another base are not offered.",
     )
-    chosen = choose(known, base.digest if base else None)
+    fitting = usable(known, base.digest if base else None)
+    edited = edit(visit, fitting, trained, may_train=may_train)
     show_left_out(known, base.digest if base else None)
 with right:
-    show_stack(base.name if base else "base", chosen)
+    show_stack(base.name if base else "base", edited, known)
+    fits = show_problems(visit, edited)
     if may_train:
-        show_saving(chosen)
+        show_saving(edited, name=picked.name if picked is not None else "")
 
-st.subheader("Playground", anchor=False)
-words = " + ".join(adapter.label for adapter, _ in chosen) or "No adapter chosen"
-show_playground(spec_of(chosen), words, examples_for(visit, [adapter for adapter, _ in chosen]))
+st.subheader("Side by side", anchor=False)
+columns = columns_for(edited, fitting, saved)
+show_columns(columns, examples_for(visit, [each.adapter for each in edited.picked]))

@@ -5,17 +5,18 @@ import streamlit as st
 from app.actions import harmonize, mappings
 from app.ui import numbers
 from app.ui.frame import Figure, empty_state, figures, page_head
-from app.ui.mapping_list import (
+from app.ui.mappings.job import show_harmonize_job
+from app.ui.mappings.list import (
     MAPPING_COLUMNS,
     MOST_RUNS,
     mapping_card,
     mapping_row,
     newest_runs,
-    show_mapping,
     unmapped_columns,
 )
-from app.ui.mapping_new import choose_file, show_source
-from app.ui.mapping_result import show_harmonize_job, show_run
+from app.ui.mappings.new import choose_file, show_source
+from app.ui.mappings.result import show_run
+from app.ui.mappings.saved import show_mapping
 from app.ui.screens import MAPPINGS, go_to, show_item, shown_item
 from app.ui.tables import show_table
 from app.ui.visit import current_visit

@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
@@ -36,6 +38,10 @@ from core.tenants.records import Tenant
 POSTGRESQL_URL = os.environ.get("RMN_TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")
 MARIADB_URL = os.environ.get("RMN_TEST_MARIADB_URL", "mariadb://root@127.0.0.1:3306/test")
 BACKENDS = ["sqlite", "postgresql", "mariadb"]
+# How fast a shared machine draws examples says nothing about what is tested.
+hypothesis_settings.register_profile("shared", suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("shared")
+
 NOW = datetime(2026, 11, 2, 9, 30, 15, 123456, tzinfo=UTC)
 
 

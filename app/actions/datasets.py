@@ -13,7 +13,6 @@ from app.pseudonyms import key_for
 from core.datasets import changes, raw
 from core.datasets import service as datasets
 from core.datasets.builders import BuiltExample
-from core.datasets.doctor import Examination
 from core.datasets.exports import ExportFormat, ExportLayout, convert_file
 from core.datasets.fixes import FixPreview
 from core.datasets.from_mapping import SetPlan, build_rows
@@ -131,11 +130,6 @@ def _note_import(s: Session, p: Principal, dataset: Dataset, now: datetime) -> N
         detail={"name": dataset.name, "digest": dataset.digest, "rows": dataset.rows},
         now=now,
     )
-
-
-def examine_dataset(c: Console, p: Principal, dataset_id: str) -> Examination:
-    """Score, problems and summary of a training set. Raises InvalidInputError for other sets."""
-    return changes.examine_dataset(get_dataset(c, p, dataset_id))
 
 
 def preview_fix(c: Console, p: Principal, dataset_id: str, rule: str) -> FixPreview:

@@ -1,5 +1,7 @@
 """Harmonizing: submit a run of a dataset, look at what came out, check a mapping against a file."""
 
+import hashlib
+import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -66,10 +68,13 @@ def submit_harmonize(
     mapping: str,
     format: RowFormat = "parquet",
     card: SourceCard | None = None,
+    key: str | None = None,
 ) -> Job:
     """Write the job, then hand it to the queue. `dataset`: id or name; `mapping`: id, name or name@version.
 
-    Raises NotFoundError, InvalidInputError for a dataset that is no raw export.
+    With a `key` (of a draft, or of a request that may be sent again) the same submission is one job: a second click,
+    another tab or a retry gets the job that there is, unless that failed or was cancelled. Without one each call is a
+    new run. Raises NotFoundError, InvalidInputError for a dataset that is no raw export.
     """
     p.require(Permission.TRAIN)
     chosen = datasets.find_dataset(c, p, dataset)
@@ -82,16 +87,20 @@ def submit_harmonize(
     version = mappings.find_version(c, p, mapping)
     spec = HarmonizeSpec(dataset_id=chosen.id, mapping_version_id=version.id, format=format, card=card)
     now = c.clock()
+    row: dict[str, Any] = {
+        "kind": KIND,
+        "name": f"{chosen.name[:90]} with {version.label[:90]}",
+        "spec": spec.model_dump(mode="json", exclude_unset=True),
+        "submitted_by": p.actor,
+        "now": now,
+    }
     with c.database.transaction() as s:
-        job = jobs.submit(
-            s,
-            p.tenant_id,
-            kind=KIND,
-            name=f"{chosen.name[:90]} with {version.label[:90]}",
-            spec=spec.model_dump(mode="json", exclude_unset=True),
-            submitted_by=p.actor,
-            now=now,
-        )
+        if key is None:
+            job = jobs.submit(s, p.tenant_id, **row)
+        else:
+            job, is_new = jobs.submit_once(s, p.tenant_id, submission=_submission(spec, p, key), **row)
+            if not is_new:
+                return job
         audit.append(
             s,
             tenant_id=p.tenant_id,
@@ -104,6 +113,12 @@ def submit_harmonize(
     # Where the queue cannot be reached, the worker finds the row and the job runs a little later.
     c.queue.enqueue(job.id)
     return job
+
+
+def _submission(spec: HarmonizeSpec, p: Principal, key: str) -> str:
+    """Names one run: the same key of the same person with the same values is the same submission."""
+    values = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(json.dumps([KIND, p.actor, key, values]).encode(errors="replace")).hexdigest()
 
 
 def get_job(c: Console, p: Principal, job_id: str) -> Job:

@@ -13,12 +13,16 @@ from starlette.responses import JSONResponse
 
 from app.api import (
     adapters,
+    composing,
     compositions,
     datasets,
+    feedback,
     harmonize,
     health,
     inference,
+    limits,
     mappings,
+    metrics,
     openai_compatible,
     tenants,
     training,
@@ -27,6 +31,7 @@ from app.api.errors import describe_validation, error_response
 from app.api.gate import BodyRefused, Gate, path_in_app
 from app.api.waiting import AnswerThreads
 from app.bootstrap import Console
+from app.warming import prewarm
 from core.errors import InvalidInputError, NotFoundError, RmnError
 
 LOG = structlog.get_logger(__name__)
@@ -43,7 +48,8 @@ def build_api(console: Console, *, owns_console: bool = False) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if owns_console:
-            console.engine.open_in_background()
+            console.begin_serving()
+            prewarm(console)
         yield
         if owns_console:
             console.close()
@@ -66,7 +72,8 @@ def build_api(console: Console, *, owns_console: bool = False) -> FastAPI:
     api.state.console = console
     api.state.answer_threads = AnswerThreads(console.settings.max_queue_rows)
     for part in (
-        health, inference, adapters, training, datasets, mappings, harmonize, compositions, tenants, openai_compatible,
+        health, inference, adapters, training, datasets, mappings, harmonize, compositions, composing,
+        feedback, tenants, limits, metrics, openai_compatible,
     ):  # fmt: skip
         api.include_router(part.router)
     return api

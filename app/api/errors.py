@@ -22,6 +22,7 @@ from core.errors import (
 
 REQUEST_ID_HEADER = "x-request-id"
 OPENAI_PREFIX = "/v1/"
+UNAVAILABLE_FOR_S = 5
 
 
 class TooLargeError(InvalidInputError):
@@ -85,6 +86,8 @@ def error_response(error: RmnError, *, request_id: str, path: str) -> JSONRespon
     headers = {REQUEST_ID_HEADER: request_id}
     if isinstance(error, BusyError):
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    elif status == 503:
+        headers["retry-after"] = str(UNAVAILABLE_FOR_S)
     if isinstance(error, WrongMethodError):
         headers["allow"] = ", ".join(error.allowed)
     if status == 401:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import REGISTRATION, match_route
+from app.access import METRICS, REGISTRATION, match_route
 from app.actions import people
 from app.api.errors import (
     REQUEST_ID_HEADER,
@@ -25,8 +25,11 @@ from app.bootstrap import Console
 from app.credentials import api_secret
 from app.headers import API_POLICY, add_security_headers
 from app.logs import bound
+from app.metrics import Metrics
 from core.errors import NotAuthenticatedError, NotFoundError, RmnError
 from core.storage.ids import new_id
+from core.tenants.credentials import fingerprint
+from core.tenants.credentials import same as same_print
 from core.tenants.records import Permission, Principal
 
 LOG = structlog.get_logger(__name__)
@@ -64,15 +67,16 @@ class Gate:
                 LOG.exception("api.failed", method=scope["method"], path=exchange.path)
                 await exchange.answer(unexpected_error(exchange.request_id), receive)
             finally:
-                exchange.log()
+                exchange.log(self.console.metrics)
 
     async def _pass_on(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         principal, permission = await self._principal(scope), None
         template, allowed = match_route(exchange.path)
         if template is not None:
             permission = allowed.get(scope["method"])
-            if (scope["method"], template) == REGISTRATION and self.console.settings.open_registration:
+            if self._is_open((scope["method"], template), scope):
                 permission = Permission.PUBLIC
+        exchange.template = template
         if permission is not Permission.PUBLIC:
             if principal is None:
                 raise NotAuthenticatedError(
@@ -86,7 +90,7 @@ class Gate:
             raise WrongMethodError(sorted(allowed))
         if principal is not None:
             exchange.tenant_id = principal.tenant_id
-            self.console.rates.count_request(principal.tenant_id)
+            self._count(principal)
             if permission is not None:
                 principal.require(permission)
         scope.setdefault("state", {})
@@ -103,7 +107,28 @@ class Gate:
         if self._threads is None:
             # Its own threads: those that wait for answers of the model must not keep others from signing in.
             self._threads = CapacityLimiter(_CREDENTIAL_THREADS)
-        return await to_thread.run_sync(people.principal_of_key, self.console, secret, limiter=self._threads)
+        return await to_thread.run_sync(self._who, secret, limiter=self._threads)
+
+    def _who(self, secret: str) -> Principal | None:
+        """Reads the database, the caller's limits too, so that they are at hand when they are needed."""
+        principal = people.principal_of_key(self.console, secret)
+        if principal is not None:
+            self.console.admission.standings(principal.tenant_id)
+        return principal
+
+    def _count(self, principal: Principal) -> None:
+        known = self.console.admission.standings.known(principal.tenant_id)
+        amount = None if known is None else known.limits.requests_per_minute
+        self.console.rates.count_request(principal.tenant_id, amount)
+
+    def _is_open(self, route: tuple[str, str], scope: Scope) -> bool:
+        """Whether this request needs no key although its route does."""
+        settings = self.console.settings
+        if route == REGISTRATION:
+            return settings.open_registration
+        token = settings.metrics_token.get_secret_value()
+        given = api_secret(Headers(scope=scope)) or ""
+        return route == METRICS and bool(token) and same_print(fingerprint(given), fingerprint(token))
 
     def _limit_bytes(self, method: str, template: str | None) -> int:
         if (method, template) in UPLOAD_ROUTES:
@@ -118,6 +143,7 @@ class _Exchange:
         self.request_id = new_id("req")
         self.path = path_in_app(scope)
         self.tenant_id: str | None = None
+        self.template: str | None = None
         self._scope = scope
         self._send = send
         self._status: int | None = None
@@ -139,8 +165,9 @@ class _Exchange:
             response = error_response(error, request_id=self.request_id, path=self.path)
             await response(self._scope, receive, self.send)
 
-    def log(self) -> None:
-        """One line per request, without query string or body."""
+    def log(self, metrics: Metrics) -> None:
+        """One line per request, without query string or body; and its figures, by route."""
+        metrics.note_http(self._scope["method"], self.template, self._status, self._began)
         LOG.info(
             "api.request",
             method=self._scope["method"],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import FileResponse
 
 from app.actions import harmonize
@@ -16,10 +16,29 @@ MEDIA_TYPES = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
 
 
 @router.post("", status_code=202, summary="Harmonize a dataset", responses=errors(404))
-def submit(console: TheConsole, caller: Caller, body: HarmonizeIn) -> JobOut:
+def submit(
+    console: TheConsole,
+    caller: Caller,
+    body: HarmonizeIn,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            description="A name of your own for this request. Sent again with the same values it is answered with the "
+            "same job, so that a retry makes no second one.",
+        ),
+    ] = None,
+) -> JobOut:
     """The job is durable once this answers. Its result names the run, whose rows can then be downloaded."""
     job = harmonize.submit_harmonize(
-        console, caller, dataset=body.dataset, mapping=body.mapping, format=body.format, card=body.card
+        console,
+        caller,
+        dataset=body.dataset,
+        mapping=body.mapping,
+        format=body.format,
+        card=body.card,
+        key=idempotency_key,
     )
     return job_out(job)
 

@@ -6,9 +6,8 @@ import structlog
 from fastapi import APIRouter, Body, Request
 
 from app.actions import compositions
-from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors
-from app.api.schemas import InferenceOut
-from app.api.waiting import AnswerThreads
+from app.api.answer_schemas import InferenceOut
+from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors, threads_of
 from core.serve.records import InferenceRequest
 
 LOG = structlog.get_logger(__name__)
@@ -35,6 +34,18 @@ EXAMPLES = {
             "messages": [{"role": "user", "content": "Plan a campaign for sparkling water."}],
         },
     },
+    "token gate": {
+        "summary": "Whichever adapter fits each token",
+        "value": {
+            "composition": {
+                "method": "gated",
+                "gate": {"kind": "token", "top_k": 1},
+                "terms": [{"adapter": "retailer_alpha"}, {"adapter": "task_planning"}],
+            },
+            "messages": [{"role": "user", "content": "Plan a campaign for sparkling water."}],
+            "logprobs": True,
+        },
+    },
     "base": {
         "summary": "The base alone",
         "value": {"messages": [{"role": "user", "content": "What is ROAS?"}]},
@@ -49,8 +60,12 @@ async def infer(
     caller: Caller,
     body: Annotated[InferenceRequest, Body(openapi_examples=EXAMPLES)],
 ) -> InferenceOut:
-    """Waits until the answer is whole. `model` or `composition` says what answers; neither: the base."""
-    threads: AnswerThreads = request.app.state.answer_threads
+    """Waits until the answer is whole. `model` or `composition` says what answers; neither: the base.
+
+    A pipeline whose stage does not keep its contract ends there: 422 with the code stage_failed, the stage's name and
+    what it answered.
+    """
+    threads = threads_of(request, console, caller)
     request_id = request.state.request_id
     answer = await threads.run(lambda: compositions.answer(console, caller, body, request_id=request_id))
     LOG.info("inference.answered", tokens=answer.completion_tokens)

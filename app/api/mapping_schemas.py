@@ -189,6 +189,9 @@ class SuggestionOut(BaseModel):
     confidence: float = Field(ge=0, le=1)
     reason: str
     abstained: bool = Field(description="Nothing is proposed: the evidence is too weak.")
+    question: str | None = Field(
+        None, description="What only a person can say: a zone, a decimal sign, a code."
+    )
     alternatives: list[AlternativeOut]
 
 

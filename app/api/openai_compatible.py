@@ -19,12 +19,13 @@ from app.api.openai_schemas import (
     ModelCard,
     ModelList,
     OpenAIErrorBody,
+    TokenChances,
     Usage,
     fingerprint,
     finish_reason,
 )
-from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors
-from app.api.waiting import AnswerThreads
+from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors, threads_of
+from app.api.waiting import OwnThreads
 from core.errors import RmnError
 from core.serve.records import AnswerPiece, InferenceAnswer
 
@@ -39,7 +40,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 @router.get("/models", summary="What may be asked", responses=_errors())
 async def list_models(request: Request, console: TheConsole, caller: Caller) -> ModelList:
     """The base, each adapter, each federation of your workspace."""
-    threads: AnswerThreads = request.app.state.answer_threads
+    threads = threads_of(request, console, caller)
     found = await threads.run(lambda: compositions.list_models(console, caller))
     return ModelList(
         data=[
@@ -69,7 +70,7 @@ async def list_models(request: Request, console: TheConsole, caller: Caller) -> 
 )
 async def chat(request: Request, console: TheConsole, caller: Caller, body: ChatRequest) -> Any:
     """OpenAI's chat format. `model` names the base, an adapter or a federation (see /v1/models)."""
-    threads: AnswerThreads = request.app.state.answer_threads
+    threads = threads_of(request, console, caller)
     asked, request_id = body.as_inference(), request.state.request_id
     if not body.stream:
         answer = await threads.run(lambda: compositions.answer(console, caller, asked, request_id=request_id))
@@ -101,7 +102,8 @@ class _Events:
 
     def end(self, answer: InferenceAnswer) -> Iterator[str]:
         self._head["system_fingerprint"] = fingerprint(answer)
-        yield self._chunk({}, finish_reason(answer))
+        chances = TokenChances.of(answer)  # all with the last piece: before, nobody knows which tokens stand
+        yield self._chunk({}, finish_reason(answer), None if chances is None else chances.model_dump())
         if self._with_usage:
             yield _event({**self._head, "choices": [], "usage": Usage.of(answer).model_dump()})
         yield "data: [DONE]\n\n"
@@ -109,8 +111,8 @@ class _Events:
     def error(self, error: RmnError) -> str:
         return _event(openai_body(error, self.request_id))
 
-    def _chunk(self, delta: dict[str, str], reason: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _chunk(self, delta: dict[str, str], reason: str | None = None, chances: Any = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": chances, "finish_reason": reason}
         return _event({**self._head, "choices": [choice]})
 
 
@@ -131,9 +133,7 @@ class _EventResponse(StreamingResponse):
                 await to_thread.run_sync(_close, self._pieces)
 
 
-async def _relay(
-    pieces: Iterator[AnswerPiece], events: _Events, threads: AnswerThreads
-) -> AsyncIterator[str]:
+async def _relay(pieces: Iterator[AnswerPiece], events: _Events, threads: OwnThreads) -> AsyncIterator[str]:
     yield events.begin()
     try:
         while (piece := await threads.run(lambda: next(pieces, None))) is not None:
@@ -155,7 +155,13 @@ def _completion(answer: InferenceAnswer, model: str, created: int) -> ChatComple
         id=f"chatcmpl-{answer.request_id.removeprefix('req_')}",
         created=created,
         model=model,
-        choices=[Choice(message=AnswerMessage(content=answer.text), finish_reason=finish_reason(answer))],
+        choices=[
+            Choice(
+                message=AnswerMessage(content=answer.text),
+                logprobs=TokenChances.of(answer),
+                finish_reason=finish_reason(answer),
+            )
+        ],
         usage=Usage.of(answer),
         system_fingerprint=fingerprint(answer),
     )

@@ -69,7 +69,10 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = Field(None, description="Only 1.")
-    logprobs: bool | None = Field(None, description="Not supported.")
+    logprobs: bool | None = Field(None, description="Whether each token's log-probability is told.")
+    top_logprobs: int | None = Field(
+        None, description="Only 0: other tokens than the generated are not told."
+    )
     response_format: dict[str, Any] | None = Field(None, description='Only {"type": "text"}.')
     tools: list[Any] | None = Field(None, description="Not supported.")
     functions: list[Any] | None = Field(None, description="Not supported.")
@@ -85,6 +88,7 @@ class ChatRequest(BaseModel):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "seed": self.seed,
+            "logprobs": self.logprobs,
         }
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if len(stop) > 8 or not all(stop):
@@ -101,7 +105,7 @@ class ChatRequest(BaseModel):
     def _refuse_unsupported(self) -> None:
         asked = {
             "n": self.n not in (None, 1),
-            "logprobs": bool(self.logprobs),
+            "top_logprobs": bool(self.top_logprobs),
             "response_format": (self.response_format or {"type": "text"}).get("type") != "text",
             "tools": bool(self.tools),
             "functions": bool(self.functions),
@@ -142,12 +146,35 @@ class AnswerMessage(BaseModel):
     refusal: str | None = None
 
 
+class TokenChance(BaseModel):
+    """One generated token and the natural logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: None = None
+    top_logprobs: list[Any] = []
+
+
+class TokenChances(BaseModel):
+    """All of them, in order."""
+
+    content: list[TokenChance]
+    refusal: None = None
+
+    @classmethod
+    def of(cls, answer: InferenceAnswer) -> "TokenChances | None":
+        """Of one answer; None where they were not asked for."""
+        if answer.logprobs is None:
+            return None
+        return cls(content=[TokenChance(token=t.token, logprob=t.logprob) for t in answer.logprobs])
+
+
 class Choice(BaseModel):
     """The one answer."""
 
     index: int = 0
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: TokenChances | None = None
     finish_reason: Literal["stop", "length"]
 
 
@@ -198,8 +225,8 @@ class OpenAIErrorBody(BaseModel):
 
 
 def finish_reason(answer: InferenceAnswer) -> Literal["stop", "length"]:
-    """As OpenAI calls it; a cancelled answer has no reader."""
-    return "length" if answer.finish_reason == "length" else "stop"
+    """As OpenAI calls it: cut off by tokens or by time is the same. A cancelled answer has no reader."""
+    return "length" if answer.finish_reason in ("length", "timeout") else "stop"
 
 
 def fingerprint(answer: InferenceAnswer) -> str:

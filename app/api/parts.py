@@ -6,6 +6,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from app.api.schemas import ErrorBody
+from app.api.waiting import AnswerThreads, OwnThreads
 from app.bootstrap import Console
 from core.errors import NotAuthenticatedError
 from core.tenants.records import Principal
@@ -15,6 +16,10 @@ BEARER = HTTPBearer(auto_error=False, description="An API key, made under Admini
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own.")
 KEY_NEEDED = [Security(BEARER), Security(API_KEY)]
 
+RETRY_AFTER = {
+    "description": "Seconds after which it is worth trying again.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 _MEANINGS = {
     401: "No API key, or one that is not valid.",
     403: "The key's role does not allow this.",
@@ -44,7 +49,21 @@ TheConsole = Annotated[Console, Depends(_console)]
 Caller = Annotated[Principal, Depends(_principal)]
 
 
+def threads_of(request: Request, console: Console, caller: Principal) -> OwnThreads:
+    """Where a call that waits for the model runs. The gate has just read the caller's limits."""
+    threads: AnswerThreads = request.app.state.answer_threads
+    known = console.admission.standings.known(caller.tenant_id)
+    return threads.of(caller.tenant_id, 0 if known is None else known.limits.priority)
+
+
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The failures of a route, for the OpenAPI document: the given ones and those that every route has."""
     every = {401, 403, 408, 413, 422, 429, 503, *statuses}
-    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(every)}
+    return {status: _failure(status) for status in sorted(every)}
+
+
+def _failure(status: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"model": ErrorBody, "description": _MEANINGS[status]}
+    if status in (429, 503):
+        told["headers"] = {"Retry-After": RETRY_AFTER}
+    return told

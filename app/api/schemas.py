@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.compose.records import CompositionSpec
 from core.datasets.records import Dataset, DatasetKind
-from core.engine.records import FinishReason
 from core.jobs.records import Job, JobState
 from core.registry.records import Adapter, AdapterSource, AdapterState, AdapterType, Manifest
 from core.tenants.records import Role
@@ -63,34 +62,6 @@ class ReadyOut(BaseModel):
 
     ready: bool
     parts: list[PartOut]
-
-
-class AdapterUsedOut(Answered):
-    """An adapter that took part in an answer."""
-
-    id: str
-    name: str
-    version: int
-    type: str
-    digest: str
-    weight: float
-
-
-class InferenceOut(Answered):
-    """The answer, what made it and what it cost."""
-
-    request_id: str
-    text: str = Field(description="Untrusted text: show it literally.")
-    finish_reason: FinishReason
-    model: str
-    adapters: list[AdapterUsedOut]
-    composition_key: str
-    base_name: str
-    prompt_tokens: int
-    completion_tokens: int
-    latency_ms: float
-    queued_ms: float
-    mean_logprob: float
 
 
 class AdapterOut(Answered):
@@ -270,7 +241,6 @@ __all__ = [
     "FederationIn",
     "FederationOut",
     "HealthOut",
-    "InferenceOut",
     "JobOut",
     "Listed",
     "PartOut",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app.actions import datasets
+from app.commands.harmonize import CardOption, find_card
 from app.commands.local import local, quiet_settings
 from app.commands.output import JsonOption, TenantOption, answer, table
 from core.datasets import service as library
@@ -63,11 +64,10 @@ def check(
     else:
         with local(tenant) as here:
             dataset = datasets.find_dataset(here.console, here.principal, name)
-            problems = datasets.check(here.console, here.principal, dataset.id)
-        about = summary(dataset)
-        if dataset.kind not in (DatasetKind.SFT, DatasetKind.DPO, DatasetKind.KTO):
-            _answer_unscored(about, problems, as_json)
-        path = library.dataset_path(dataset)
+            about = summary(dataset)
+            if dataset.kind not in (DatasetKind.SFT, DatasetKind.DPO, DatasetKind.KTO):
+                _answer_unscored(about, datasets.check(here.console, here.principal, dataset.id), as_json)
+        path = library.unchanged_file(dataset)
         seen = examine(path, name=dataset.name, count_tokens=_counter(max_tokens), max_tokens=max_tokens)
     about |= {
         name: getattr(seen, name) for name in ("trainable", "score", "band", "lost", "problems", "summary")
@@ -122,20 +122,45 @@ def _counter(max_tokens: int | None) -> TokenLengths | None:
 @commands.command("import")
 def import_one(
     file: Annotated[
-        Path, typer.Argument(help="JSONL, JSON or CSV, plain or gzipped.", exists=True, dir_okay=False)
+        Path,
+        typer.Argument(
+            help="JSONL, JSON, CSV, TSV, XLSX or Parquet; text also gzipped.", exists=True, dir_okay=False
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Its name; that of the file if left out.")] = None,
     type: Annotated[AdapterType | None, typer.Option(help="What an adapter should learn from it.")] = None,
+    as_raw: Annotated[
+        bool,
+        typer.Option("--raw", help="It is a retailer's raw export, to be harmonized; nothing is converted."),
+    ] = False,
+    card: CardOption = None,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a training file into the library. Every row must be readable."""
+    """Copy a training file into the library, every row of which must be readable; or, with --raw, a raw export."""
+    if card is not None and not as_raw:
+        raise typer.BadParameter("a source card goes with --raw", param_hint="--card")
+    if type is not None and as_raw:
+        raise typer.BadParameter("an adapter learns nothing from a raw export", param_hint="--type")
+    told = find_card(file, card) if as_raw else None
     with local(tenant) as here, file.open("rb") as content:
         called = name or file.name.partition(".")[0]
-        dataset = datasets.import_dataset(here.console, here.principal, content, called, type)
+        if as_raw:
+            dataset = datasets.import_raw(here.console, here.principal, content, called, told)
+        else:
+            dataset = datasets.import_dataset(here.console, here.principal, content, called, type)
+    broken = int(dataset.card.get("broken_rows") or 0)
     answer(
-        summary(dataset), lambda: f"Imported {dataset.name}: {dataset.rows:,} rows ({dataset.id}).", as_json
+        summary(dataset) | ({"broken_rows": broken} if as_raw else {}),
+        lambda: _imported(dataset, broken),
+        as_json,
     )
+
+
+def _imported(dataset: Dataset, broken: int) -> str:
+    rows = f"{dataset.rows:,} row{'' if dataset.rows == 1 else 's'}"
+    left = f"; {broken:,} broken, listed when it is harmonized" if broken else ""
+    return f"Imported {dataset.name}: {rows}{left} ({dataset.id})."
 
 
 @commands.command("export")

@@ -1,5 +1,6 @@
 """harmonize: the rows of a raw file as RMIS, by a mapping. Needs no workspace when the mapping is a file."""
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from app.commands.harmonize_to import Target, kept_beside, read_target, rows_file, write_target
 from app.commands.local import local_if_there, quiet_settings
 from app.commands.output import JsonOption, TenantOption, answer, facts, plain, tell
 from app.pseudonyms import key_for
 from core.errors import InvalidInputError, NotFoundError
 from core.harmonize.apply import run_harmonize
 from core.harmonize.broken_rows import export_broken
+from core.harmonize.counted import agree, counted
 from core.harmonize.dry_run import with_traps
 from core.harmonize.mapping_files import read_card, read_mapping
 from core.harmonize.preamble import complete_card
 from core.harmonize.records import Mapping, SourceCard
 from core.harmonize.report import HarmonizeReport
-from core.harmonize.source import Source, open_source
+from core.harmonize.source.open import Source, open_source
 
 RawFile = Annotated[
     Path,
@@ -57,34 +60,77 @@ def harmonize(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="File to write: rows.csv or rows.parquet.", dir_okay=False)
-    ],
+        Path | None, typer.Option("--out", help="File to write: rows.csv or rows.parquet.", dir_okay=False)
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="PLACE",
+            help="Table to write: rows.duckdb, or postgresql://user@host/name (its password best in PGPASSWORD).",
+        ),
+    ] = None,
+    table: Annotated[str, typer.Option("--table", help="Name of the table.")] = "rows",
+    schema: Annotated[str, typer.Option("--schema", help="Schema in PostgreSQL.")] = "public",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a table or DuckDB file that is there already.")
+    ] = False,
     card: CardOption = None,
     sheet: SheetOption = None,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Harmonize a raw file. Exit status 1: a total of the input is not in the output to the cent."""
-    chosen = FORMATS.get(out.suffix.lower())
-    if chosen is None:
-        raise typer.BadParameter("the file must end in .csv or .parquet", param_hint="--out")
+    target = read_target(to, table, schema, replace=replace)
+    chosen = _format_of(out, target)
     rules, label = find_mapping(mapping, tenant)
-    with opened(file, sheet) as (source, work_dir):
+    with opened(file, sheet) as (source, work_dir), rows_file(out, target) as rows:
         known = complete_card(find_card(file, card), source.notes, rules)
+        now = datetime.now(UTC)
         report = run_harmonize(
             source,
             rules,
             known,
-            out=out,
+            now=now,
+            out=rows,
             format=chosen,
             work_dir=work_dir,
             pseudonym_key=key_for(rules, quiet_settings().home),
         )
-        report = with_traps(report, source, rules, known, now=datetime.now(UTC))
-        broken = export_broken(source, rules, out)
+        report = with_traps(report, source, rules, known, now=now)
+        broken = export_broken(source, rules, rows)
+        if target is not None and report.conserved:
+            write_target(target, rows)
+    if target is not None:
+        report, broken = _placed(report, broken, out, target)
     told = {"file": file, "mapping": label, "conserved": report.conserved, "broken_path": broken}
-    answer({**told, **plain(report)}, lambda: _text(report, broken), as_json)
+    if target is not None:
+        told["table"] = target.place if report.conserved else None
+    answer({**told, **plain(report)}, lambda: _text(report, broken, target), as_json)
     raise typer.Exit(0 if report.conserved else 1)
+
+
+def _format_of(out: Path | None, target: Target | None) -> Literal["parquet", "csv"]:
+    if out is None and target is None:
+        raise typer.BadParameter("say where the rows go: --out FILE or --to PLACE", param_hint="--out")
+    chosen = "parquet" if out is None else FORMATS.get(out.suffix.lower())
+    if chosen is None:
+        raise typer.BadParameter("the file must end in .csv or .parquet", param_hint="--out")
+    if target is not None and chosen != "parquet":
+        raise typer.BadParameter("a table is filled from Parquet: name it .parquet", param_hint="--out")
+    return "csv" if chosen == "csv" else "parquet"
+
+
+def _placed(
+    report: HarmonizeReport, broken: Path | None, out: Path | None, target: Target
+) -> tuple[HarmonizeReport, Path | None]:
+    """The report with the files as they are kept where a table alone was asked for."""
+    if out is not None:
+        return report, broken
+    rejected = report.rejected_path and kept_beside(target, "rejected", ".csv")
+    apart = report.apart_path and kept_beside(target, "other_windows", ".parquet")
+    placed = dataclasses.replace(report, out_path=None, rejected_path=rejected, apart_path=apart)
+    return placed, broken and kept_beside(target, "broken", ".csv")
 
 
 @contextmanager
@@ -95,7 +141,9 @@ def opened(file: Path, sheet: str | None = None) -> Iterator[tuple[Source, Path]
         if not source.rows:
             raise InvalidInputError(
                 f"{file.name} holds no rows that can be read.",
-                f"{source.broken_count:,} rows are broken." if source.broken_count else "It has none.",
+                f"{counted(source.broken_count, 'row')} {agree(source.broken_count, 'are')} broken."
+                if source.broken_count
+                else "It has none.",
                 "Choose another file.",
             )
         yield source, Path(folder)
@@ -161,11 +209,12 @@ def _totals_word(report: HarmonizeReport) -> str:
     return f"all accounted for; part of {', '.join(aside)} was set aside" if aside else "all kept to the cent"
 
 
-def _text(report: HarmonizeReport, broken: Path | None) -> str:
+def _text(report: HarmonizeReport, broken: Path | None, target: Target | None = None) -> str:
     errors = sum(each.severity == "error" for each in report.findings)
     warnings = sum(each.severity == "warning" for each in report.findings)
     pairs: list[tuple[str, Any]] = [
         ("wrote", report.out_path),
+        ("table", target.place if target and report.conserved else None),
         ("rows", f"{report.rows_in:,} in, {report.rows_out:,} out"),
         ("broken rows", f"{report.broken_rows:,}, listed in {broken}" if broken else None),
         ("duplicates", report.duplicates_removed or None),
@@ -174,7 +223,10 @@ def _text(report: HarmonizeReport, broken: Path | None) -> str:
         ("rejected", report.rejected_path),
         ("other windows", report.apart_path),
         ("totals", _totals_word(report)),
-        ("findings", f"{errors} errors, {warnings} warnings" if report.findings else None),
+        (
+            "findings",
+            f"{counted(errors, 'error')}, {counted(warnings, 'warning')}" if report.findings else None,
+        ),
         ("took", f"{report.seconds:.1f} s"),
     ]
     lines = [facts(pairs)]

@@ -21,19 +21,21 @@ from app.commands.harmonize import (
 from app.commands.local import Local, local, local_if_there, quiet_settings
 from app.commands.mapping_text import (
     change_document,
+    changes_text,
     check_text,
-    rule_text,
     suggestions_text,
     version_text,
 )
-from app.commands.output import JsonOption, TenantOption, answer, moment, plain, table
+from app.commands.output import JsonOption, TenantOption, answer, moment, plain, table, tell
 from app.pseudonyms import key_for
 from core.harmonize.documents import read_documents
 from core.harmonize.dry_run import check_mapping
 from core.harmonize.mapping_files import read_mapping, write_mapping
 from core.harmonize.propose import propose_rules
+from core.harmonize.records import SourceCard
 from core.harmonize.saved import MappingVersion
 from core.harmonize.suggest.memory import Memory
+from core.harmonize.suggest.suggest import Suggestion
 
 commands = typer.Typer(help="Mappings: from a retailer's columns to RMIS.", no_args_is_help=True)
 Named = Annotated[str, typer.Argument(metavar="MAPPING", help="Id, name, or name@version.")]
@@ -51,17 +53,52 @@ def suggest(
         typer.Option("--documents", help="Description of the columns.", exists=True, dir_okay=False),
     ] = None,
     sheet: SheetOption = None,
+    voice: Annotated[
+        str | None,
+        typer.Option(
+            "--voice", metavar="ADAPTER", help="A retailer adapter that is asked about unsure columns."
+        ),
+    ] = None,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Propose a rule for every column, with a confidence and a reason. Needs no workspace, network or GPU."""
     told = read_documents(documents) if documents else {}
     known = find_card(file, card)
-    with local_if_there(tenant) as here:
-        memory = None if here is None else _memory(here)
-    with opened(file, sheet) as (source, _):
-        found = propose_rules(source, card=known, documents=told, memory=memory)
+    if voice is None:
+        with local_if_there(tenant) as here:
+            memory = None if here is None else _memory(here)
+        with opened(file, sheet) as (source, _):
+            found = propose_rules(source, card=known, documents=told, memory=memory)
+    else:
+        found = _with_voice(file, sheet, known, told, voice, tenant)
     answer([each.plain() for each in found], lambda: suggestions_text(found), as_json)
+
+
+def _with_voice(
+    file: Path,
+    sheet: str | None,
+    card: SourceCard | None,
+    told: dict[str, str],
+    voice: str,
+    tenant: str | None,
+) -> list[Suggestion]:
+    from app.actions.mapping_voice import suggest_with_voice
+
+    with local(tenant) as here, opened(file, sheet) as (source, _):
+        heard = suggest_with_voice(
+            here.console,
+            here.principal,
+            source,
+            adapter=voice,
+            card=card,
+            documents=told,
+            memory=_memory(here),
+        )
+    tell(
+        f"{heard.adapter}: right on {heard.agreed} of {heard.tried} sure columns, asked about {heard.asked}."
+    )
+    return heard.suggestions
 
 
 @commands.command("check")
@@ -161,11 +198,7 @@ def diff(
         found = mappings.compare_versions(here.console, here.principal, mapping_id, old, new)
     answer(
         [change_document(each) for each in found],
-        lambda: table(
-            ("COLUMN", "BEFORE", "AFTER"),
-            ((c.source_field, rule_text(c.before), rule_text(c.after)) for c in found),
-            "Their rules are the same.",
-        ),
+        lambda: changes_text(found),
         as_json,
     )
 

@@ -1,15 +1,19 @@
 """What the commands of mappings print for people."""
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from app.commands.harmonize import totals_table
-from app.commands.output import facts, table
+from app.commands.output import facts, printable, table
 from core.harmonize.dry_run import MappingCheck
 from core.harmonize.mapping_files import RuleChange
 from core.harmonize.records import Qualifier, Rule
 from core.harmonize.saved import MappingVersion
 from core.harmonize.suggest.suggest import Suggestion
+
+SHOWN_LETTERS = 60
 
 
 def suggestions_text(found: Sequence[Suggestion]) -> str:
@@ -28,7 +32,7 @@ def suggestions_text(found: Sequence[Suggestion]) -> str:
             for each in found
         ),
         "The file has no columns.",
-    )
+    ) + "".join(f"\n? {printable(each.question)}" for each in found if each.question)
 
 
 def check_text(found: MappingCheck) -> str:
@@ -102,22 +106,43 @@ def change_document(change: RuleChange) -> dict[str, Any]:
     }
 
 
+def changes_text(changes: Sequence[RuleChange], width: int | None = None) -> str:
+    """What differs between two versions: under each column its rule before and after, whole, broken into lines."""
+    if not changes:
+        return "Their rules are the same."
+    columns = width or shutil.get_terminal_size((100, 24)).columns
+    told = []
+    for change in changes:
+        lines = [printable(change.source_field)]
+        for word, rule in (("before", change.before), ("after", change.after)):
+            text = f"  {word:<6}  {printable(rule_text(rule))}"
+            lines += textwrap.wrap(text, max(columns, 40), subsequent_indent=" " * 10, break_on_hyphens=False)
+        told.append("\n".join(lines))
+    return "\n\n".join(told)
+
+
 def rule_text(rule: Rule | None) -> str:
-    """What a rule does, in one line."""
+    """What a rule does, in one line and whole."""
     if rule is None:
         return "–"
     parts = (
         rule.target or "nothing",
-        transform_text(rule.transform.plain()),
+        whole_transform_text(rule.transform.plain()),
         qualifiers_text(rule.qualifiers),
     )
     return " · ".join(part for part in parts if part)
 
 
-def transform_text(transform: dict[str, Any]) -> str:
-    """An operation with its parameters, shortened."""
+def whole_transform_text(transform: dict[str, Any]) -> str:
+    """An operation with its parameters."""
     rest = ", ".join(f"{name}={value}" for name, value in transform.items() if name != "op")
-    return f"{transform['op']} {rest}"[:60].strip()
+    return f"{transform['op']} {rest}".strip()
+
+
+def transform_text(transform: dict[str, Any]) -> str:
+    """The same, shortened to fit in a table."""
+    whole = whole_transform_text(transform)
+    return whole if len(whole) <= SHOWN_LETTERS else whole[: SHOWN_LETTERS - 1].rstrip() + "…"
 
 
 def qualifiers_text(qualifiers: dict[str, Qualifier]) -> str:

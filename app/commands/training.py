@@ -53,11 +53,7 @@ def train(
             preset=preset,
             choices=choices,
         )
-        job = training.submit_training(here.console, here.principal, spec)
-        if wait:
-            job = _Watch(here, job).until_done()
-        elif not _worker_runs(here):
-            tell("No worker runs on this machine: start one with `python -m app worker`.")
+        job = follow(here, training.submit_training(here.console, here.principal, spec), wait=wait)
     if not wait:
         answer(summary(job), lambda: f"Submitted {job.name}: {job.id}", as_json)
         return
@@ -65,7 +61,16 @@ def train(
     raise typer.Exit(0 if job.state is JobState.SUCCEEDED else 1)
 
 
-class _Watch:
+def follow(here: Local, job: Job, *, wait: bool) -> Job:
+    """The job at its end if it is waited for, else as it was submitted; says so where no worker would take it."""
+    if wait:
+        return Watch(here, job).until_done()
+    if not worker_runs(here):
+        tell("No worker runs on this machine: start one with `python -m app worker`.")
+    return job
+
+
+class Watch:
     """Waits for a job and tells how far it is. Where no worker runs, this process does its work."""
 
     def __init__(self, here: Local, job: Job) -> None:
@@ -101,7 +106,7 @@ class _Watch:
             if not self._running_here.is_alive():
                 self._running_here = None
             return
-        if _worker_runs(self._here):
+        if worker_runs(self._here):
             self._alone_since = None
             return
         # A worker elsewhere may have the job; only one that nobody has touched is taken at once.
@@ -146,7 +151,7 @@ def _dataset(here: Local, given: str, type: AdapterType) -> str:
     return found.id
 
 
-def _worker_runs(here: Local) -> bool:
+def worker_runs(here: Local) -> bool:
     from app.worker import a_worker_runs
 
     return a_worker_runs(here.console.settings)

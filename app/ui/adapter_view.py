@@ -6,14 +6,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.actions import adapters, datasets
+from app.actions import adapters, compositions, datasets
 from app.ui import badges, numbers
+from app.ui.compose.swap import confirm_swap
 from app.ui.frame import Figure, errors_shown, fact_list, figures, keep_notice
 from app.ui.outcome import loss_change, read_evaluation, score_words, show_evaluation
 from app.ui.screens import DATASETS, FEDERATION, JOBS, go_to, show_item
 from app.ui.tables import Column
 from app.ui.text import escape, show_text
 from app.ui.visit import Visit, current_visit
+from core.compose.swap_records import ServedKind
 from core.registry.records import Adapter, AdapterState
 from core.tenants.records import Permission
 
@@ -153,6 +155,8 @@ def _actions(visit: Visit, adapter: Adapter) -> None:
                 key="export-this",
             )
         if visit.principal.may(Permission.TRAIN):
+            if adapter.state is AdapterState.ACTIVE:
+                _serve_button(visit, adapter)
             if adapter.state is AdapterState.ACTIVE and st.button(
                 "Archive", key="archive-this", icon=":material/archive:"
             ):
@@ -163,6 +167,16 @@ def _actions(visit: Visit, adapter: Adapter) -> None:
                 with errors_shown():
                     adapters.restore_adapter(visit.console, visit.principal, adapter.id)
                     st.rerun()
+
+
+def _serve_button(visit: Visit, adapter: Adapter) -> None:
+    """For a version that its name does not mean: the way to a hot swap."""
+    kind = ServedKind.ADAPTER
+    serving = compositions.serving_version(visit.console, visit.principal, kind, adapter.name)
+    if serving != adapter.version and st.button(
+        "Make this version serve", key="serve-this", icon=":material/swap_horiz:"
+    ):
+        confirm_swap(kind, adapter.name, adapter.version, serving)
 
 
 def _exported(visit: Visit, adapter_id: str) -> bytes:

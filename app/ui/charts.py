@@ -25,7 +25,7 @@ def show_chart(figure: go.Figure, *, key: str, alt: str) -> None:
 
 def loss_chart(points: Sequence[JobPoint]) -> go.Figure:
     """Training and validation loss over optimizer steps."""
-    figure = _frame("Loss", "step", "nats per token", n=f"{len(points)} readings")
+    figure = chart_frame("Loss", "step", "nats per token", n=f"{len(points)} readings")
     for name, color, mode, read in (
         ("training", BLUE, "lines", attrgetter("loss")),
         ("validation", AMBER, "lines+markers", attrgetter("validation_loss")),
@@ -58,7 +58,7 @@ def reading_chart(
 ) -> go.Figure:
     """One reading of a run over its steps; `hover` is a d3 number format."""
     series = [(p.step, value) for p in points if (value := read(p)) is not None]
-    figure = _frame(title, "step", unit, n=f"{len(series)} readings")
+    figure = chart_frame(title, "step", unit, n=f"{len(series)} readings")
     figure.add_scatter(
         x=[x for x, _ in series],
         y=[y for _, y in series],
@@ -78,7 +78,7 @@ Pair = tuple[str, Proportion, Proportion]
 def comparison_chart(pairs: Sequence[Pair], title: str, *, rows: int) -> go.Figure:
     """Base against adapter per (measure, base, adapter) on the same held-out rows, with 95 % intervals."""
     measures = [measure for measure, _, _ in pairs]
-    figure = _frame(title, "", "share, %", n=f"n {rows:,} held-out rows, 95 % intervals")
+    figure = chart_frame(title, "", "share, %", n=f"n {rows:,} held-out rows, 95 % intervals")
     series = (("base", GRAY, [base for _, base, _ in pairs]), ("adapter", BLUE, [a for _, _, a in pairs]))
     for name, color, values in series:
         figure.add_bar(
@@ -108,7 +108,7 @@ def comparison_chart(pairs: Sequence[Pair], title: str, *, rows: int) -> go.Figu
 def answer_loss_chart(scores: Mapping[str, SliceScore]) -> go.Figure:
     """Loss of the expected answers, base against adapter, per slice, with 95 % intervals. Less is better."""
     rows = sum(score.n for score in scores.values())
-    figure = _frame(
+    figure = chart_frame(
         "Surprise at the expected answers, less is better",
         "",
         "nats per token",
@@ -147,10 +147,17 @@ def answer_loss_chart(scores: Mapping[str, SliceScore]) -> go.Figure:
     return figure
 
 
-def stack_chart(base: str, plates: Sequence[tuple[str, str, float]], colors: Mapping[str, str]) -> go.Figure:
+def stack_chart(
+    base: str,
+    plates: Sequence[tuple[str, str, float]],
+    colors: Mapping[str, str],
+    *,
+    notes: Sequence[str] = (),
+) -> go.Figure:
     """A composition as a stack of plates: the base at the bottom, then one per (name, type, weight).
 
-    The heavier the weight, the more solid the plate. Names are untrusted: hypertext signs are escaped.
+    The heavier the weight, the more solid the plate. `notes` say more of each plate, such as the blocks where it
+    acts. Names are untrusted: hypertext signs are escaped.
     """
     figure = go.Figure()
     rows = [(base, "base", None), *plates]
@@ -159,6 +166,8 @@ def stack_chart(base: str, plates: Sequence[tuple[str, str, float]], colors: Map
         color = GRAY if weight is None else colors.get(kind, BLUE)
         opacity = 0.95 if weight is None else min(0.95, 0.25 + 0.5 * abs(weight))
         note = "frozen weights" if weight is None else f"{kind}, weight {weight:+.2f}"
+        if level and level <= len(notes) and notes[level - 1]:
+            note += f", {escape_html(plain(notes[level - 1], 40))}"
         _add_plate(figure, PLATE_GAP * level, color, opacity, hover=f"{label}<br>{note}")
         figure.add_annotation(
             x=1.12,
@@ -195,8 +204,8 @@ def _add_plate(figure: go.Figure, y: float, color: str, opacity: float, *, hover
             x=[*xs, xs[0]],
             y=[*ys, ys[0]],
             fill="toself",
-            fillcolor=_rgba(color, opacity, light),
-            line={"color": _rgba(color, 1, 0.8), "width": 1},
+            fillcolor=shade(color, opacity, light),
+            line={"color": shade(color, 1, 0.8), "width": 1},
             mode="lines",
             text=hover,
             hoveron="fills",
@@ -205,7 +214,7 @@ def _add_plate(figure: go.Figure, y: float, color: str, opacity: float, *, hover
         )
 
 
-def _frame(title: str, x_title: str, y_title: str, *, n: str) -> go.Figure:
+def chart_frame(title: str, x_title: str, y_title: str, *, n: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         title={
@@ -233,6 +242,6 @@ def _whiskers(values: Sequence[Proportion]) -> dict[str, object]:
     }
 
 
-def _rgba(hex_color: str, opacity: float, light: float = 1.0) -> str:
+def shade(hex_color: str, opacity: float, light: float = 1.0) -> str:
     red, green, blue = (round(light * int(hex_color[i : i + 2], 16)) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:.2f})"

@@ -12,6 +12,16 @@ def count(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}"
 
 
+def rows(value: int) -> str:
+    """1 row, 2 rows, 1,200 rows."""
+    return counted(value, "row")
+
+
+def counted(value: int, word: str) -> str:
+    """1 column, 12 columns: a number with its noun."""
+    return f"{value:,} {word}{'' if value == 1 else 's'}"
+
+
 def short_count(value: int | None) -> str:
     """3.7 M, 840 k."""
     if value is None:

@@ -57,7 +57,11 @@ TRAINING = Screen(
     "Build",
 )
 JOBS = Screen(
-    "jobs", "Jobs", ":material/timeline:", "Watch training runs live and see what came out of them.", "Build"
+    "jobs",
+    "Jobs",
+    ":material/timeline:",
+    "Watch training and harmonizing live, and see what came out of them.",
+    "Build",
 )
 ADAPTERS = Screen(
     "adapters",
@@ -73,6 +77,20 @@ FEDERATION = Screen(
     "Stack adapters on the base and compare the answers.",
     "Use",
 )
+GATES = Screen(
+    "gates",
+    "Gates",
+    ":material/alt_route:",
+    "Train what decides which adapter answers, and see whether it is better than one adapter alone.",
+    "Use",
+)
+SERVING = Screen(
+    "serving",
+    "Serving",
+    ":material/memory:",
+    "What is in memory, how often it was ready, and which version each name serves.",
+    "Use",
+)
 ADMIN = Screen(
     "admin",
     "Administration",
@@ -81,7 +99,19 @@ ADMIN = Screen(
     "Manage",
 )
 
-SCREENS = (OVERVIEW, DATASETS, MAPPINGS, DATA_BROWSER, TRAINING, JOBS, ADAPTERS, FEDERATION, ADMIN)
+SCREENS = (
+    OVERVIEW,
+    DATASETS,
+    MAPPINGS,
+    DATA_BROWSER,
+    TRAINING,
+    JOBS,
+    ADAPTERS,
+    FEDERATION,
+    GATES,
+    SERVING,
+    ADMIN,
+)
 
 
 def screens_for(principal: Principal) -> list[Screen]:

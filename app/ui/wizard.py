@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from app.actions import adapters, datasets, training
 from app.ui import badges, numbers
 from app.ui.controls import CONTROLS, MAIN, MORE, Control, as_text, show_control, with_changes
-from app.ui.dataset_view import show_problem
+from app.ui.datasets.view import show_problem
 from app.ui.draft import Draft, keep_draft
 from app.ui.frame import Figure, empty_state, error_box, fact_list, figures, keep_notice, problem_box
 from app.ui.screens import DATASETS, go_to
@@ -41,8 +41,12 @@ def choose_dataset(visit: Visit, draft: Draft) -> None:
         ids,
         index=ids.index(draft.dataset_id) if draft.dataset_id in by_id else 0,
         format_func=lambda i: escape(by_id[i].title),
-        captions=[f"{numbers.count(d.rows)} rows · {escape(d.description, 110)}" for d in sets],
+        captions=[f"{numbers.rows(d.rows)} · {escape(d.description, 110)}" for d in sets],
         key="wizard-dataset",
+    )
+    st.caption(
+        "Demonstrations train here, also conversations of several turns. Preference pairs (DPO) and thumbs (KTO) are "
+        "examined, mended and exported; no run learns from them yet."
     )
     if st.button("Next: configure", type="primary", icon=":material/arrow_forward:", icon_position="right"):
         _go(replace(Draft(), dataset_id=chosen, step=2))
@@ -136,7 +140,7 @@ def _go(draft: Draft) -> None:
 def _dataset_line(dataset: Dataset) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f":material/database: **{escape(dataset.title)}**", width="content")
-        st.caption(f"{numbers.count(dataset.rows)} rows", width="content")
+        st.caption(numbers.rows(dataset.rows), width="content")
         badges.adapter_type(dataset.adapter_type)
         badges.simulated(dataset.simulated)
 
@@ -231,7 +235,11 @@ def _estimate(visit: Visit, spec: TrainingSpec) -> bool:
         error_box(error)
         return False
     runs = estimate.calibrated_from_runs
-    source = f"from {runs} finished runs here" if runs else "rough: no run has finished here yet"
+    source = (
+        f"from {numbers.counted(runs, 'finished run')} here"
+        if runs
+        else "rough: no run has finished here yet"
+    )
     figures(
         [
             Figure("Time", numbers.band(estimate.seconds_low, estimate.seconds_high), source),

@@ -17,7 +17,7 @@ import polars.selectors as cs
 
 from core.datasets.records import Dataset
 from core.errors import IntegrityError, InvalidInputError
-from core.harmonize.source import LINE, Source, open_source
+from core.harmonize.source.open import LINE, Source, open_source
 from core.settings import PROJECT_ROOT
 
 MOST_FILTERS = 20

@@ -25,12 +25,19 @@ def enough_rows(table: Table, faulty: Places = NOWHERE, flawed: Places = NOWHERE
     if training < FEW_TRAINING_ROWS:
         blocks = _without(table, Split.TRAIN, faulty) < LEAST_TRAINING_ROWS
         needed = f"at least {LEAST_TRAINING_ROWS} are needed" if blocks else "that is little to learn from"
-        message = f"The set has {training}{sound} training rows; {needed}. Add rows, best 200 or more."
+        message = f"The set has {_rows(training, sound, Split.TRAIN)}; {needed}. Add rows, best 200 or more."
         yield hit_of_set("few_training_rows", ERROR if blocks else WARNING, message, counted=training)
     if test < FEW_TEST_ROWS:
-        measured = "only be measured roughly" if test else "not be measured"
-        message = f"The set has {test}{sound} test rows: the gain can {measured}. Add some, best 100 or more."
+        measured = "can only be measured roughly" if test else "cannot be measured"
+        message = (
+            f"The set has {_rows(test, sound, Split.TEST)}: the gain {measured}. Add some, best 100 or more."
+        )
         yield hit_of_set("few_test_rows", WARNING, message, counted=test, fix=Fix.RELABEL_SPLIT)
+
+
+def _rows(count: int, sound: str, split: Split) -> str:
+    word = "training" if split is Split.TRAIN else "test"
+    return f"{count}{sound} {word} row{'' if count == 1 else 's'}"
 
 
 def _without(table: Table, split: Split, left_out: Places) -> int:
@@ -119,9 +126,9 @@ def several_turns(table: Table) -> Hit | None:
         "several_turns",
         WARNING,
         table.where(pl.col("history") != ""),
-        "1 row is a conversation of several turns. Training takes one question and its answer: split it up first.",
-        "{rows} rows are conversations of several turns. Training takes one question and its answer:"
-        " split them up first.",
+        "1 row is a conversation of several turns. Only its last answer is learned; the turns before are context.",
+        "{rows} rows are conversations of several turns. Only the last answer of each is learned;"
+        " the turns before are context.",
     )
 
 

@@ -57,8 +57,8 @@ def open_examples(
 ) -> tuple[Outline, Iterator[Parsed | Fault]]:
     """The outline of a training file and its rows in order. Holds one row at a time; errors call the file `name`.
 
-    With `to_train` only what a run here can learn from is accepted: a row is one question and one answer, and
-    a set of thumbs is refused. Without it such rows are read too, to be examined or converted.
+    With `to_train` only what a run here can learn from is accepted: a set of thumbs is refused. Without it such
+    rows are read too, to be examined or converted.
     Raises RefusedFileError or InvalidInputError when it is no training file at all.
     """
     name = name or path.name
@@ -69,7 +69,7 @@ def open_examples(
             outline = outline_of(row)
             if to_train and outline.kind is DatasetKind.KTO:
                 raise _thumbs(name)
-            return outline, chain(faults, (_parsed(outline, each, to_train) for each in chain([row], rows)))
+            return outline, chain(faults, (_parsed(outline, each) for each in chain([row], rows)))
         faults.append(row)
         if len(faults) > SHOWN_FAULTS:
             break
@@ -98,8 +98,8 @@ def unreadable_rows(name: str, faults: Iterable[Fault], count: int) -> InvalidIn
     )
 
 
-def _parsed(outline: Outline, row: Row | Fault, to_train: bool) -> Parsed | Fault:
-    return row if isinstance(row, Fault) else parse_row(outline, row, several_turns=not to_train)
+def _parsed(outline: Outline, row: Row | Fault) -> Parsed | Fault:
+    return row if isinstance(row, Fault) else parse_row(outline, row)
 
 
 def _thumbs(name: str) -> InvalidInputError:

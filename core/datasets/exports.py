@@ -19,7 +19,7 @@ from core.datasets.records import Example, Judgement, Preference
 from core.datasets.rows import Fault
 from core.errors import InvalidInputError
 from core.harmonize.exports import write_csv
-from core.harmonize.sinks import staged_file
+from core.storage.files import staged_file
 
 Columns = dict[str, Any]
 Message = dict[str, str]

@@ -63,6 +63,11 @@ def hit_of_set(
     return Hit(rule, severity, message, np.unique(np.fromiter(places, np.int64)), fix, True, counted)
 
 
+def rows_word(rows: int) -> str:
+    """1 row, 2 rows, 1,200 rows."""
+    return f"{rows:,} row{'' if rows == 1 else 's'}"
+
+
 def finding_of_set(
     rule: str, severity: str, message: str, rows: int = 0, lines: Iterable[int] = ()
 ) -> Problem:

@@ -18,7 +18,7 @@ from core.errors import InvalidInputError
 from core.harmonize.apply import harmonize
 from core.harmonize.records import Mapping as RuleMapping
 from core.harmonize.records import Rule, SourceCard
-from core.harmonize.source_records import LINE, Source, SourceKind
+from core.harmonize.source.records import LINE, Source, SourceKind
 from core.harmonize.wording import nested, write_flat, write_json, write_rmis
 from core.rmis.vocabularies import TransformOp
 
@@ -192,7 +192,7 @@ class _Writer:
 
 
 def _column_rows(source: Source, mapping: RuleMapping, retailer: str, plan: SetPlan) -> list[Row]:
-    """Each column with some of its values, and its rule.."""
+    """Each column with some of its values, and its rule."""
     random = Random(f"{plan.seed}:columns")
     head = source.frame.head(READ_ROWS).collect()
     rows: list[Row] = []
@@ -205,7 +205,7 @@ def _column_rows(source: Source, mapping: RuleMapping, retailer: str, plan: SetP
         asked: set[str] = set()
         for _ in range(COLUMN_QUESTIONS * 3):
             shown = random.sample(values, min(SHOWN_VALUES, len(values)))
-            prompt = f"Map column: {retailer}\n{rule.source_field} = {', '.join(map(str, shown))}"
+            prompt = column_question(retailer, rule.source_field, shown)
             if shown and prompt not in asked and len(asked) < COLUMN_QUESTIONS:
                 asked.add(prompt)
                 rows.append(
@@ -217,6 +217,11 @@ def _column_rows(source: Source, mapping: RuleMapping, retailer: str, plan: SetP
                     }
                 )
     return rows
+
+
+def column_question(retailer: str, column: str, shown: Sequence[Any]) -> str:
+    """What a retailer adapter is asked about a column: whose it is, its name, and some of its values."""
+    return f"Map column: {retailer}\n{column} = {', '.join(map(str, shown))}"
 
 
 def _told(rule: Rule, shown: Sequence[Any]) -> dict[str, Any]:

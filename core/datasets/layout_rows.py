@@ -15,18 +15,15 @@ MAX_SLICE_CHARACTERS = 64
 Parsed = Example | Preference | Judgement
 
 
-def parse_row(outline: Outline, row: Row, *, several_turns: bool = False) -> Parsed | Fault:
-    """The row as what its file's layout says, or why it is not that.
-
-    With `several_turns` a conversation may have more than one question; else such a row is a fault.
-    """
+def parse_row(outline: Outline, row: Row) -> Parsed | Fault:
+    """The row as what its file's layout says, or why it is not that."""
     try:
-        return _parse(outline, row, several_turns)
+        return _parse(outline, row)
     except RowFault as fault:
         return Fault(row.line, str(fault), fault.rule)
 
 
-def _parse(outline: Outline, row: Row, several: bool) -> Parsed:
+def _parse(outline: Outline, row: Row) -> Parsed:
     values = row.values
     missing = NEEDED[outline.layout] - values.keys()
     if missing:
@@ -34,8 +31,8 @@ def _parse(outline: Outline, row: Row, several: bool) -> Parsed:
             f"its columns are not those of the first row's layout: {', '.join(sorted(missing))} is missing"
         )
     if outline.layout is Layout.PREFERENCES:
-        return _preference(outline, row, several)
-    made = _exchange(outline.layout, values, several)
+        return _preference(outline, row)
+    made = _exchange(outline.layout, values)
     split, part = _split(outline, values, made.prompt), _slice(values)
     if outline.layout is Layout.LABELS:
         word = bare(values["label"]).lower()
@@ -47,25 +44,25 @@ def _parse(outline: Outline, row: Row, several: bool) -> Parsed:
     return Example(made.prompt, made.completion, split, part, row.line, made.system, made.history)
 
 
-def _exchange(layout: Layout, values: dict[str, Any], several: bool) -> Exchange:
+def _exchange(layout: Layout, values: dict[str, Any]) -> Exchange:
     match layout:
         case Layout.MESSAGES | Layout.TOOL_CALLS:
-            made = turns.exchange_of(turns.messages("messages", values["messages"]), several=several)
+            made = turns.exchange_of(turns.messages("messages", values["messages"]))
             return _offered(made, values)
         case Layout.SHAREGPT:
             spoken = turns.messages("conversations", values["conversations"])
             said = turns.string("system", values.get("system"))
             if said and not (spoken and spoken[0].role == "system"):
                 spoken = [Turn("system", said), *spoken]
-            return _offered(turns.exchange_of(spoken, several=several), values)
+            return _offered(turns.exchange_of(spoken), values)
         case Layout.ALPACA:
-            return _alpaca(values, several)
+            return _alpaca(values)
         case Layout.FIELD_MAPPINGS:
             return _field_mapping(values)
     asked, answered = turns.written_turns(values["prompt"], values["completion"])
     if isinstance(asked, list) or isinstance(answered, list):
         spoken = [*turns.messages("prompt", asked), *turns.messages("completion", answered, "assistant")]
-        return turns.exchange_of(spoken, several=several)
+        return turns.exchange_of(spoken)
     return Exchange("", turns.string("prompt", asked), turns.string("completion", answered))
 
 
@@ -76,7 +73,7 @@ def _offered(made: Exchange, values: dict[str, Any]) -> Exchange:
     return Exchange(turns.with_tools(made.system, tools), made.prompt, made.completion, made.history)
 
 
-def _alpaca(values: dict[str, Any], several: bool) -> Exchange:
+def _alpaca(values: dict[str, Any]) -> Exchange:
     instruction = turns.string("instruction", values["instruction"])
     given = turns.string("input", values.get("input"))
     asked = f"{instruction}\n\n{given}" if given.strip() else instruction
@@ -90,7 +87,7 @@ def _alpaca(values: dict[str, Any], several: bool) -> Exchange:
         ]
     system = turns.string("system", values.get("system"))
     answer = turns.string("output", values["output"])
-    made = turns.exchange_of([*earlier, Turn("user", asked), Turn("assistant", answer)], several=several)
+    made = turns.exchange_of([*earlier, Turn("user", asked), Turn("assistant", answer)])
     return Exchange(system, made.prompt, made.completion, made.history)
 
 
@@ -128,7 +125,7 @@ def _object(name: str, value: Any, *, op: bool = False) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if inner is not None}
 
 
-def _preference(outline: Outline, row: Row, several: bool) -> Preference:
+def _preference(outline: Outline, row: Row) -> Preference:
     values = dict(row.values)
     values["chosen"], values["rejected"] = turns.written_turns(values["chosen"], values["rejected"])
     if isinstance(values["chosen"], list) or isinstance(values["rejected"], list):
@@ -138,8 +135,8 @@ def _preference(outline: Outline, row: Row, several: bool) -> Preference:
         rejected = [*asked, *turns.messages("rejected", values["rejected"], "assistant")]
         if chosen[:-1] != rejected[:-1]:
             raise RowFault("chosen and rejected answer different prompts")
-        made = turns.exchange_of(chosen, several=several)
-        worse = turns.exchange_of(rejected, several=several).completion
+        made = turns.exchange_of(chosen)
+        worse = turns.exchange_of(rejected).completion
     elif "prompt" not in values:
         raise RowFault("chosen and rejected are text, so a prompt is needed")
     else:

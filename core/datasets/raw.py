@@ -1,4 +1,4 @@
-"""Raw files of retailers in the library: any format that `core.harmonize.source` reads, as datasets of kind events.
+"""Raw files of retailers in the library: any format that `core.harmonize.source.open` reads, as datasets of kind events.
 
 A broken row never stops an import: it is counted, its line is named, and harmonizing the file lists it in full.
 """
@@ -14,14 +14,14 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from core.datasets.findings import SHOWN_LINES, WARNING, finding_of_set
+from core.datasets.findings import SHOWN_LINES, WARNING, finding_of_set, rows_word
 from core.datasets.records import Dataset, DatasetKind, Problem
 from core.datasets.registration import checked_name, register_stored, room_left
 from core.datasets.uploads import StoredFile, quota_exceeded, store_upload
 from core.errors import IntegrityError, InvalidInputError
 from core.harmonize.preamble import complete_card
 from core.harmonize.records import SourceCard
-from core.harmonize.source import Source, open_source, sample
+from core.harmonize.source.open import Source, open_source, sample
 from core.settings import PROJECT_ROOT
 from core.storage.text import storable_document
 
@@ -128,8 +128,8 @@ def check_raw(dataset: Dataset) -> list[Problem]:
             return []
         first = source.broken[0].reason if source.broken else "they are damaged"
         message = (
-            f"{source.broken_count:,} rows cannot be read, the first because {first.rstrip('.')}. "
-            "The others can be harmonized; these are listed then. Export the file again to have them all."
+            f"{rows_word(source.broken_count)} cannot be read, the first because {first.rstrip('.')}. "
+            "All others can be harmonized; what is broken is listed then. Export the file again to have every row."
         )
         lines = [row.line for row in source.broken[:SHOWN_LINES]]
         return [finding_of_set("unreadable_rows", WARNING, message, source.broken_count, lines)]
@@ -142,7 +142,9 @@ def _inspect(path: Path, name: str, card: SourceCard | None) -> tuple[str, dict[
         if not source.rows:
             raise InvalidInputError(
                 f"«{name}» holds no rows that can be read.",
-                f"{source.broken_count:,} rows are broken." if source.broken_count else "It has none.",
+                f"{rows_word(source.broken_count)} cannot be read."
+                if source.broken_count
+                else "It has none.",
                 "Choose another file.",
             )
         told = {} if card is None else card.model_dump(mode="json", exclude_unset=True)

@@ -31,6 +31,8 @@ from core.datasets.rows import Fault
 from core.datasets.table import Table
 
 SEVERITY_OF_COST = 3.0
+#: Count up whenever a rule finds other rows or weighs them otherwise: scores of an earlier edition are not shown.
+EDITION = 1
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
         "parse_error": 1.0,

@@ -8,9 +8,10 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from core.datasets import cards, raw, store
-from core.datasets.check import check_examples, check_preferences, require_trainable
+from core.datasets.check import check_examples, require_trainable
+from core.datasets.doctor import examine
 from core.datasets.examples import Census, open_examples, take_census, unreadable_rows
-from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set
+from core.datasets.findings import ERROR, SHOWN_LINES, finding_of_set, rows_word
 from core.datasets.formats import detect_format, read_rows
 from core.datasets.layouts import Outline
 from core.datasets.records import Dataset, DatasetKind, Example, Preference, Problem
@@ -24,7 +25,6 @@ from core.storage.files import sha256_of
 __all__ = [
     "check_dataset",
     "check_examples",
-    "check_preferences",
     "dataset_path",
     "find_by_name",
     "get",
@@ -153,18 +153,14 @@ def preview_rows(dataset: Dataset, limit: int) -> list[dict[str, Any]]:
 
 def check_dataset(dataset: Dataset) -> list[Problem]:
     """Problems of a dataset of any kind. Raises IntegrityError when the file is missing or has changed."""
-    if dataset.kind is DatasetKind.SFT:
-        return check_examples(read_examples(dataset))
-    if dataset.kind is DatasetKind.DPO:
-        return check_preferences(read_preferences(dataset))
+    if dataset.kind in (DatasetKind.SFT, DatasetKind.DPO, DatasetKind.KTO):
+        return list(examine(unchanged_file(dataset), name=dataset.name).problems)
     if dataset.kind is DatasetKind.EVENTS:
         return raw.check_raw(dataset)
     faults = [row for row in read_rows(unchanged_file(dataset), name=dataset.name) if isinstance(row, Fault)]
     if not faults:
         return []
-    message = (
-        f"{len(faults):,} rows cannot be read, the first because {faults[0].reason}. Export the file again."
-    )
+    message = f"{rows_word(len(faults))} cannot be read, the first because {faults[0].reason}. Export the file again."
     lines = [fault.line for fault in faults[:SHOWN_LINES]]
     return [finding_of_set("unreadable_rows", ERROR, message, len(faults), lines)]
 

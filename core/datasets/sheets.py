@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from core.datasets.rows import BROKEN, Fault, FileLimits, Row, problem_of_text, problem_of_value, refused
-from core.harmonize.source import open_source
-from core.harmonize.source_records import LINE, SourceLimits
+from core.harmonize.source.open import open_source
+from core.harmonize.source.records import LINE, SourceLimits
 
 PARQUET_START = b"PAR1"
 ZIP_START = b"PK\x03\x04"

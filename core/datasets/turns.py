@@ -59,18 +59,14 @@ class Exchange:
     history: tuple[tuple[str, str], ...] = ()
 
 
-def exchange_of(turns: list[Turn], *, several: bool) -> Exchange:
-    """A conversation that ends with an answer. Raises RowFault, also for more than one question unless `several`."""
+def exchange_of(turns: list[Turn]) -> Exchange:
+    """A conversation that ends with an answer; what came before its last question is history. Raises RowFault."""
     roles = [turn.role for turn in turns]
     system = turns[0].text if roles[:1] == ["system"] else ""
     rest = turns[1:] if roles[:1] == ["system"] else turns
     if [turn.role for turn in rest] == ["user", "assistant"]:
         return Exchange(system, rest[0].text, rest[1].text)
     told = ", ".join(roles[:8]) or "none"
-    if not several:
-        raise RowFault(
-            f"its turns are {told}; a row is one user turn and one assistant turn, with or without a system turn before"
-        )
     if len(rest) < 2 or rest[-1].role != "assistant" or rest[0].role != "user":
         raise RowFault(f"its turns are {told}; they begin with the user and end with the assistant")
     if any(turn.role == "system" for turn in rest) or not _alternate(rest):

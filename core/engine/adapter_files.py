@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from core.engine.records import AdapterRef
-from core.engine.sites import Site
+from core.engine.sites import Site, block_of
 from core.errors import IntegrityError, RefusedFileError
-from core.storage.safetensors_file import float32_values, read_header_of
+from core.storage.safetensors_file import float32_values, read_header, read_header_of
 
 CONFIG, WEIGHTS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _TENSOR = re.compile(r"^base_model\.model\.(?P<site>.+)\.lora_(?P<half>[AB])\.weight$")
@@ -43,23 +43,57 @@ class AdapterWeights:
     b: Mapping[int, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """The bytes of an adapter's folder; nothing is checked yet. `manifest`: None where there is none."""
+
+    config: bytes
+    weights: bytes
+    manifest: bytes | None
+
+
 def read_adapter(ref: AdapterRef, sites: Sequence[Site], base_digest: str) -> AdapterWeights:
     """Read and check an adapter.
 
     Raises IntegrityError when the bytes are not those that the digest names, RefusedFileError when they are
     but cannot be used with this base.
     """
-    config_bytes, weight_bytes = _read(ref.path / CONFIG), _read(ref.path / WEIGHTS)
-    found = _digest({CONFIG: config_bytes, WEIGHTS: weight_bytes})
+    return check_files(read_files(ref), ref, sites, base_digest)
+
+
+def read_files(ref: AdapterRef) -> AdapterFiles:
+    """What waits for the disk. Raises IntegrityError when a file cannot be read."""
+    manifest = ref.path / MANIFEST
+    return AdapterFiles(
+        _read(ref.path / CONFIG), _read(ref.path / WEIGHTS), _read(manifest) if manifest.is_file() else None
+    )
+
+
+def check_files(
+    files: AdapterFiles, ref: AdapterRef, sites: Sequence[Site], base_digest: str
+) -> AdapterWeights:
+    """What needs a processor. Raises as `read_adapter` does."""
+    found = _digest({CONFIG: files.config, WEIGHTS: files.weights})
     if found != ref.digest:
         raise IntegrityError(
             f"The adapter in {ref.path.name} is not the one that was registered.",
             f"Its content digest is {found[:12]}…, expected {ref.digest[:12]}….",
             "Import it again, or restore its files from a backup.",
         )
-    _check_manifest(ref.path / MANIFEST, base_digest)
-    config = _parse_config(config_bytes)
-    return _match(_parse_weights(weight_bytes), config, sites)
+    if files.manifest is not None:
+        _check_manifest(files.manifest, base_digest)
+    return _match(_parse_weights(files.weights), _parse_config(files.config), sites)
+
+
+def count_values(ref: AdapterRef) -> int:
+    """How many values the adapter's file says it holds, from its header alone; 0 when that cannot be read.
+
+    Only for setting room aside: nothing here is verified, and `read_adapter` says what is wrong with a bad file.
+    """
+    try:
+        return sum(math.prod(info.shape) for info in read_header(ref.path / WEIGHTS).values())
+    except (OSError, RefusedFileError):
+        return 0
 
 
 def _read(path: Path) -> bytes:
@@ -83,12 +117,10 @@ def _refuse(why: str, next_step: str = "Train a plain LoRA adapter for this base
     return RefusedFileError("The adapter cannot be used.", why, next_step)
 
 
-def _check_manifest(path: Path, base_digest: str) -> None:
-    if not path.is_file():
-        return
+def _check_manifest(data: bytes, base_digest: str) -> None:
     try:
-        made_for = json.loads(path.read_bytes()).get("base_digest")
-    except (ValueError, AttributeError, OSError):
+        made_for = json.loads(data).get("base_digest")
+    except (ValueError, AttributeError):
         raise _refuse("Its manifest.json is not readable JSON.", "Import the adapter again.") from None
     if made_for is not None and made_for != base_digest:
         raise _refuse(
@@ -155,12 +187,40 @@ def _match(tensors: Mapping[str, Tensor], config: dict[str, Any], sites: Sequenc
         halves[match["half"]][site.index] = tensor
     if not tensors or halves["A"].keys() != halves["B"].keys():
         raise _refuse("It is not complete: A and B matrices do not pair up.", "Import the adapter again.")
+    missing = [site.name for site in sites if site.index not in halves["A"] and _is_target(site.name, config)]
+    if missing:
+        raise _refuse(
+            f"It is not complete: its config names {missing[0]}, and the file has nothing for it.",
+            "Import the adapter again.",
+        )
     ranks = [0] * len(sites)
     a, b = {}, {}
     for index in sorted(halves["A"]):
         a[index], b[index] = _check_pair(sites[index], halves["A"][index], halves["B"][index], config)
         ranks[index] = a[index].shape[0]
     return AdapterWeights(tuple(ranks), a, b)
+
+
+def _is_target(name: str, config: dict[str, Any]) -> bool:
+    """PEFT's rule, as far as names decide it: a listed name, or its end after a dot, in a listed block. False where the
+    config selects layers in another way (by a regular expression), which says nothing about this one."""
+    targets, excluded = config.get("target_modules"), config.get("exclude_modules") or []
+    if isinstance(excluded, str) or config.get("layers_pattern"):
+        return False
+    if _is_named(name, excluded):
+        return False
+    if targets == "all-linear":
+        return not _is_named(name, ["lm_head"])
+    if not isinstance(targets, list) or not _is_named(name, targets):
+        return False
+    blocks = config.get("layers_to_transform")
+    if blocks is None or blocks == [] or name in targets:
+        return True
+    return block_of(name) in (blocks if isinstance(blocks, list) else [blocks])
+
+
+def _is_named(name: str, listed: Sequence[Any]) -> bool:
+    return any(name == entry or name.endswith(f".{entry}") for entry in listed)
 
 
 def _check_pair(site: Site, a: Tensor, b: Tensor, config: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -1,100 +1,127 @@
-"""The adapters in memory: loaded once, pinned while a request uses them, dropped least recently used first."""
+"""The adapters in memory: loaded once, pinned while a request uses them, dropped cheapest first (see residents.py).
+
+Each load runs in a thread of its own: a slow or a bad adapter delays nobody but the requests that ask for it.
+
+Locks, in the order in which a thread may take them, each while it holds those before it:
+    1. the engine's, of `Turns`: the inference thread between two steps, callers who come and go
+    2. the bank's, shared by `Room`, `Residents`, `AdapterLoader` and `SharedGates`
+    3. a `Pool`'s: its views, and its slab when that moves
+Nobody waits for anything else while holding one of them. Without any of them a thread waits for: room (ends when a
+lease does), a load (ends by itself), and a loading thread for its turn to compute (those before it wait for nobody)
+and then for the inference thread (which waits for nobody but work; a trial is refused when it has ended).
+"""
 
 import threading
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from core.engine.adapter_files import read_adapter
-from core.engine.limits import check_adapter
-from core.engine.memory import free_bytes
-from core.engine.plan import RowTerm
-from core.engine.pool import Pool, lay_out
-from core.engine.records import AdapterRef, Composition
+from core.engine.adapter_files import count_values
+from core.engine.lease import Lease, row_term
+from core.engine.loading import AdapterLoader, Canary, run_beside
+from core.engine.pool import Pool
+from core.engine.records import AdapterRef, Composition, ResidentAdapter
+from core.engine.residents import Resident, Residents
+from core.engine.room import POLL_SECONDS, Granted, Room
+from core.engine.shared_gates import SharedGates
+from core.engine.site_factors import SiteFactors, SiteMap, check_gate
 from core.engine.sites import Site
-from core.errors import InvalidInputError
-
-POLL_SECONDS = 0.05
+from core.errors import InsufficientMemoryError, InvalidInputError, UnavailableError
 
 
-@dataclass(slots=True)
-class _Resident:
-    """An adapter in memory, or on its way there. `place` is set once it is loaded."""
+@dataclass(frozen=True, slots=True)
+class BankCounters:
+    """What the bank did since it was made. A hit is an adapter that a lease found in memory."""
 
-    ref: AdapterRef
-    pins: int = 0
-    place: tuple[Pool, int] | None = None
-    failed: bool = False
-    leaving: bool = False
-    settled: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """A request that waits for free slots. `granted` holds its residents once it has them."""
-
-    refs: Sequence[AdapterRef]
-    ready: threading.Event = field(default_factory=threading.Event)
-    granted: list[tuple[_Resident, bool]] | None = None
-
-
-class Lease:
-    """Adapters of one composition, pinned until `release`."""
-
-    __slots__ = ("_bank", "_residents", "terms")
-
-    def __init__(
-        self, bank: "AdapterBank", residents: Sequence[_Resident], terms: tuple[RowTerm, ...]
-    ) -> None:
-        self._bank, self._residents = bank, residents
-        self.terms = terms
-
-    @classmethod
-    def empty(cls, bank: "AdapterBank") -> "Lease":
-        """A lease on nothing: the base alone."""
-        return cls(bank, (), ())
-
-    def release(self) -> None:
-        """Unpin. Calling it again does nothing."""
-        residents, self._residents = self._residents, ()
-        self._bank._unpin(residents)
+    loads: int = 0
+    hits: int = 0
+    evictions: int = 0
+    load_ms: float = 0.0
 
 
 class AdapterBank:
-    """Up to `slots` adapters beside the base. Every method may be called from any thread."""
+    """Up to `slots` adapters in up to `budget_bytes` beside the base. Every method may be called from any thread.
+
+    `canary` is called with every new adapter before anybody can use it, in the thread that loads it.
+    """
 
     def __init__(
-        self, sites: Sequence[Site], base_digest: str, *, slots: int, dtype: torch.dtype, device: torch.device
+        self,
+        sites: Sequence[Site],
+        base_digest: str,
+        *,
+        slots: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        budget_bytes: int | None = None,
+        canary: Canary | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._sites, self._base_digest = tuple(sites), base_digest
-        self._slots, self._dtype, self._device = slots, dtype, device
+        self._sites, self._map = tuple(sites), SiteMap(sites)
+        self._slots, self._budget_bytes, self._item_bytes = slots, budget_bytes, dtype.itemsize
+        self._clock = clock
         self._lock = threading.Lock()
-        self._residents: OrderedDict[str, _Resident] = OrderedDict()
-        self._pools: dict[tuple[int, ...], Pool] = {}
-        self._tickets: deque[_Ticket] = deque()
+        self._residents = Residents(slots, budget_bytes)
+        self._loader = AdapterLoader(sites, base_digest, self._lock, slots, dtype, device, canary)
+        self._room = Room(self._lock, self._residents, self._evict, clock)
+        self._gates = SharedGates(sites, self._lock, self._trim)
+        self._loads = self._hits = self._evictions = 0
+        self._load_ms = 0.0
 
     @property
     def slots(self) -> int:
         """How many adapters fit at once."""
         return self._slots
 
+    @property
+    def budget_bytes(self) -> int | None:
+        """How many bytes adapters may take; None where only slots count."""
+        return self._budget_bytes
+
+    @property
+    def counters(self) -> BankCounters:
+        """What happened so far."""
+        with self._lock:
+            return BankCounters(self._loads, self._hits, self._evictions, self._load_ms)
+
+    def set_canary(self, canary: Canary) -> None:
+        """Give the check that every adapter loaded from now on has to pass."""
+        self._loader.canary = canary
+
     def resident(self) -> tuple[int, int]:
         """Number of loaded adapters and the bytes they occupy."""
         with self._lock:
-            places = [r.place for r in self._residents.values() if r.place is not None]
-        return len(places), sum(pool.line_bytes for pool, _ in places)
+            loaded = self._residents.loaded()
+        return len(loaded), sum(resident.bytes for resident in loaded)
 
-    def lease(self, composition: Composition, *, cancelled: Callable[[], bool] | None = None) -> Lease | None:
+    def residents(self) -> tuple[ResidentAdapter, ...]:
+        """Every loaded adapter, least recently used first."""
+        with self._lock:
+            return self._residents.describe(self._clock())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether anybody waits for room."""
+        return self._room.crowded
+
+    def lease(
+        self, composition: Composition, *, cancelled: Callable[[], bool] | None = None, owner: str = ""
+    ) -> Lease | None:
         """Load what is missing and pin everything the composition adds; None when cancelled while waiting.
 
-        Waits, in order of arrival, while all slots are pinned by others. An adapter whose weights sum to 0
-        adds nothing and is not loaded. Raises RefusedFileError or IntegrityError when a file is bad.
+        Waits while all room is pinned by others: the owner that holds least is first, then who came first. An adapter
+        whose weights sum to 0 adds nothing and is not loaded. Raises RefusedFileError or IntegrityError when a file is
+        bad, InvalidInputError for a composition that this base cannot do, InsufficientMemoryError when it needs more
+        than there is.
         """
-        weights = sum_weights(composition)
+        weights = self._map.weigh(composition)
+        if composition.gate is not None:
+            check_gate(composition.gate)
         refs = {term.adapter.digest: term.adapter for term in composition.terms}
-        wanted = [refs[digest] for digest, weight in weights.items() if weight != 0.0]
+        wanted = [refs[digest] for digest in weights]
         if len(wanted) > self._slots:
             raise InvalidInputError(
                 f"The composition needs {len(wanted)} adapters at once.",
@@ -102,18 +129,40 @@ class AdapterBank:
                 "Use fewer adapters, or raise adapter_slots.",
             )
         while True:
-            granted = self._reserve(wanted, cancelled)
-            if granted is None:
+            residents = self._acquire(wanted, cancelled, owner)
+            if residents is None:
                 return None
-            residents = [resident for resident, _ in granted]
-            try:
-                loaded = self._load(granted)
-            except BaseException:
-                self._unpin(residents)
-                raise
-            if loaded:
-                return Lease(self, residents, _terms(residents, weights))
-            self._unpin(residents)  # another request's load of the same adapter failed; try with our own path
+            if all(resident.error is None for resident in residents):
+                return self._make_lease(composition, owner, residents, weights)
+            # Another request's load of the same adapter failed; try with our own path.
+            self._unpin(residents, owner)
+
+    def lease_loaded(self, composition: Composition, owner: str) -> Lease | None:
+        """As `lease`, without waiting and without loading; None where that is not possible."""
+        weights = self._map.weigh(composition)
+        refs = {term.adapter.digest: term.adapter for term in composition.terms}
+        residents = self._room.pin_loaded([refs[digest] for digest in weights], owner)
+        return None if residents is None else self._make_lease(composition, owner, residents, weights)
+
+    def gives_way(self, owner: str) -> bool:
+        """Whether another owner waits for room that would still hold less than this one."""
+        return self._room.gives_way(owner)
+
+    def give_back(self, residents: Sequence[Resident], owner: str) -> None:
+        """End a lease of `owner` on these."""
+        self._unpin(residents, owner)
+
+    def prefetch(self, ref: AdapterRef) -> bool:
+        """Load an adapter without pinning it. False when there is no room without waiting or displacing a pinned one.
+
+        Returns when it can be used. Raises what `lease` raises for a bad file.
+        """
+        granted = self._room.reserve_now([ref], self._measure([ref]))
+        if granted is None:
+            return False
+        residents = self._settle(granted, None, "")
+        self._unpin(residents or (), "")
+        return residents is not None and residents[0].error is None
 
     def unload(self, digest: str) -> bool:
         """Free an adapter now, or when its last pin ends. False when it is not loaded."""
@@ -123,154 +172,150 @@ class AdapterBank:
                 return False
             resident.leaving = True
             if resident.pins == 0:
-                self._drop(digest)
-            self._serve_tickets()
+                self._drop(resident)
+            self._room.serve()
             return True
 
-    def _reserve(
-        self, refs: Sequence[AdapterRef], cancelled: Callable[[], bool] | None
-    ) -> list[tuple[_Resident, bool]] | None:
-        """Pin or claim every adapter at once. The flag says that the caller has to load it."""
-        with self._lock:
-            granted = None if self._tickets else self._try_reserve(refs)
-            if granted is not None:
-                return granted
-            ticket = _Ticket(refs)
-            self._tickets.append(ticket)
+    # --- leases ---
+
+    def _make_lease(
+        self,
+        composition: Composition,
+        owner: str,
+        residents: Sequence[Resident],
+        weights: Mapping[str, float | SiteFactors],
+    ) -> Lease:
         try:
-            while not ticket.ready.wait(POLL_SECONDS if cancelled else None):
-                if cancelled is not None and cancelled():
-                    self._withdraw(ticket)
-                    break
+            terms = tuple(row_term(resident, weights[resident.ref.digest]) for resident in residents)
+            gate = self._gates.get(composition.gate, residents, terms)
         except BaseException:
-            self._withdraw(ticket)
-            self._abandon(ticket.granted or [])
+            self._unpin(residents, owner)
             raise
-        return ticket.granted
+        return Lease(self, residents, terms, gate, composition=composition, owner=owner)
 
-    def _withdraw(self, ticket: _Ticket) -> None:
-        """Stop waiting. The ticket may have been granted in the meantime; then it stays granted."""
-        with self._lock:
-            if ticket.granted is None:
-                self._tickets.remove(ticket)
-                self._serve_tickets()
+    # --- room ---
 
-    def _abandon(self, granted: Sequence[tuple[_Resident, bool]]) -> None:
-        for resident, is_new in granted:
-            if is_new:
-                self._give_up(resident)
-        self._unpin(resident for resident, _ in granted)
+    def _acquire(
+        self, wanted: Sequence[AdapterRef], cancelled: Callable[[], bool] | None, owner: str
+    ) -> list[Resident] | None:
+        granted = self._room.reserve(wanted, self._measure(wanted), cancelled, owner)
+        return None if granted is None else self._settle(granted, cancelled, owner)
 
-    def _try_reserve(self, refs: Sequence[AdapterRef]) -> list[tuple[_Resident, bool]] | None:
-        missing = [ref for ref in refs if ref.digest not in self._residents]
-        needed = {ref.digest for ref in refs}
-        idle = [d for d, r in self._residents.items() if r.pins == 0 and d not in needed]
-        short = len(missing) - (self._slots - len(self._residents))
-        if short > len(idle):
-            return None
-        for digest in idle[: max(0, short)]:
-            self._drop(digest)
-        granted = []
+    def _measure(self, refs: Sequence[AdapterRef]) -> dict[str, int]:
+        """Bytes that those not in memory will take. Raises InsufficientMemoryError when all are over the budget."""
+        if self._budget_bytes is None:
+            return {}
+        sizes = {}
         for ref in refs:
-            resident = self._residents.get(ref.digest)
-            is_new = resident is None
-            if resident is None:
-                resident = self._residents[ref.digest] = _Resident(ref)
-            self._residents.move_to_end(ref.digest)
-            resident.pins += 1
-            granted.append((resident, is_new))
-        return granted
-
-    def _load(self, granted: Iterable[tuple[_Resident, bool]]) -> bool:
-        """Load the claimed ones, wait for those that others load. False when another's load failed."""
-        pairs = list(granted)
-        claimed = deque(resident for resident, is_new in pairs if is_new)
-        try:
-            while claimed:
-                self._load_one(claimed[0])
-                claimed.popleft()
-        finally:
-            for resident in claimed:  # only after an error: the one that failed and those not reached
-                self._give_up(resident)
-        for resident, _ in pairs:
-            resident.settled.wait()
-        return not any(resident.failed for resident, _ in pairs)
-
-    def _load_one(self, resident: _Resident) -> None:
-        weights = read_adapter(resident.ref, self._sites, self._base_digest)
-        check_adapter(
-            4 * sum(t.numel() for t in (*weights.a.values(), *weights.b.values())), free_bytes(self._device)
-        )
-        with self._lock:
-            pool = self._pools.get(weights.ranks)
-            if pool is None:
-                layout = lay_out(self._sites, weights.ranks)
-                pool = Pool(self._sites, layout, self._slots, self._dtype, self._device)
-                self._pools[weights.ranks] = pool
-            line = pool.take()
-        try:
-            pool.write(line, weights.a, weights.b)
-        except BaseException:
             with self._lock:
-                self._return_line(pool, line)
+                known = self._residents.get(ref.digest)
+            sizes[ref.digest] = known.bytes if known else count_values(ref) * self._item_bytes
+        needed = sum(sizes.values())
+        if needed > self._budget_bytes:
+            raise InsufficientMemoryError(
+                "The adapters of this composition do not fit into memory together.",
+                f"They need {needed / 1e6:,.1f} MB, and {self._budget_bytes / 1e6:,.1f} MB are set aside for adapters.",
+                "Use fewer or smaller adapters, or set more memory aside.",
+            )
+        return sizes
+
+    # --- loading ---
+
+    def _settle(
+        self, granted: Granted, cancelled: Callable[[], bool] | None, owner: str
+    ) -> list[Resident] | None:
+        """Start the claimed loads and wait until all are there; None when cancelled. Raises what a claimed one did.
+
+        A load that nobody waits for any more goes on: its adapter is there for the next who asks.
+        """
+        residents = [resident for resident, _ in granted]
+        try:
+            for resident, is_new in granted:
+                if is_new:
+                    self._start(resident)
+            for resident in residents:
+                while not resident.settled.wait(POLL_SECONDS if cancelled else None):
+                    if cancelled is not None and cancelled():
+                        self._unpin(residents, owner)
+                        return None
+            for resident, is_new in granted:
+                if is_new and resident.error is not None:
+                    raise resident.error
+        except BaseException:
+            self._unpin(residents, owner)
             raise
         with self._lock:
-            resident.place = (pool, line)
-        resident.settled.set()
+            for resident, is_new in granted:
+                resident.uses += 1
+                self._hits += not is_new
+        return residents
 
-    def _give_up(self, resident: _Resident) -> None:
-        with self._lock:
-            resident.failed = True
-            if self._residents.get(resident.ref.digest) is resident:
-                del self._residents[resident.ref.digest]
-            self._serve_tickets()
-        resident.settled.set()
+    def _start(self, resident: Resident) -> None:
+        try:
+            run_beside(partial(self._load, resident))
+        except UnavailableError as error:
+            self._give_up(resident, error)
 
-    def _unpin(self, residents: Iterable[_Resident]) -> None:
+    def _load(self, resident: Resident) -> None:
+        """What the loading thread does. Whatever happens, those who wait for it are told."""
+        began = self._clock()
+        try:
+            place = self._loader.load(resident.ref)
+            with self._lock:
+                self._arrive(resident, place, (self._clock() - began) * 1e3)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the adapter was asked for
+            self._give_up(resident, error)
+        else:
+            self._unpin([resident])
+        finally:
+            resident.settled.set()
+
+    def _arrive(self, resident: Resident, place: tuple[Pool, int], load_ms: float) -> None:
+        resident.place, resident.bytes = place, place[0].line_bytes
+        self._residents.price(resident, load_ms)
+        self._loads, self._load_ms = self._loads + 1, self._load_ms + load_ms
+        self._trim()
+
+    def _give_up(self, resident: Resident, error: BaseException) -> None:
+        try:
+            with self._lock:
+                resident.error = error
+                resident.pins -= 1
+                if self._residents.holds(resident):
+                    self._drop(resident)
+                self._room.serve()
+        finally:
+            resident.settled.set()
+
+    # --- leaving ---
+
+    def _unpin(self, residents: Sequence[Resident], owner: str | None = None) -> None:
+        """`owner`: whose lease held them; None for a load, which holds its own adapter."""
         with self._lock:
+            if owner is not None:
+                self._room.give_back(owner, len(residents))
             for resident in residents:
                 resident.pins -= 1
-                digest = resident.ref.digest
-                if resident.pins == 0 and resident.leaving and self._residents.get(digest) is resident:
-                    self._drop(digest)
-            self._serve_tickets()
+                if resident.pins == 0:
+                    resident.used_at = self._clock()
+                    if resident.leaving and self._residents.holds(resident):
+                        self._drop(resident)
+            self._room.serve()
 
-    def _serve_tickets(self) -> None:
-        while self._tickets:
-            granted = self._try_reserve(self._tickets[0].refs)
-            if granted is None:
-                return
-            ticket = self._tickets.popleft()
-            ticket.granted = granted
-            ticket.ready.set()
+    def _trim(self) -> None:
+        for resident in self._residents.surplus():
+            self._evict(resident)
 
-    def _drop(self, digest: str) -> None:
-        resident = self._residents.pop(digest)
-        if resident.place is not None:
-            self._return_line(*resident.place)
-            resident.place = None
+    def _evict(self, resident: Resident) -> None:
+        self._residents.evict(resident)
+        self._evictions += 1
+        self._free(resident)
 
-    def _return_line(self, pool: Pool, line: int) -> None:
-        pool.give_back(line)
-        if pool.in_use == 0:
-            del self._pools[pool.layout.ranks]
+    def _drop(self, resident: Resident) -> None:
+        self._residents.remove(resident)
+        self._free(resident)
 
-
-def sum_weights(composition: Composition) -> Mapping[str, float]:
-    """Weight per adapter digest; an adapter that is named twice adds up. Raises InvalidInputError for NaN."""
-    weights: Counter[str] = Counter()
-    for term in composition.terms:
-        weights[term.adapter.digest] += term.weight  # type: ignore[assignment]
-    for weight in weights.values():
-        if not -1e6 < weight < 1e6:
-            raise InvalidInputError(
-                "A weight of the composition is not usable.",
-                f"It is {weight}.",
-                "Use a number between -8 and 8.",
-            )
-    return dict(sorted(weights.items()))
-
-
-def _terms(residents: Sequence[_Resident], weights: Mapping[str, float]) -> tuple[RowTerm, ...]:
-    places = [(resident.ref.digest, resident.place) for resident in residents]
-    return tuple(RowTerm(*place, weights[digest]) for digest, place in places if place is not None)
+    def _free(self, resident: Resident) -> None:
+        place, resident.place, resident.directions = resident.place, None, None
+        if place is not None:
+            self._loader.free(*place)

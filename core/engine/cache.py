@@ -74,16 +74,17 @@ class Frame:
 class RowCache(Cache):  # type: ignore[misc]
     """Keys and values of all running rows.
 
-    `lengths[i]` is the number of tokens of row i. Use: `open_prompts` before a pass over new prompts and
+    `lengths[i]` is the number of tokens of row i; the buffers never have more than `max_cells` rows · columns as long
+    as the rows need at most half of that. Use: `open_prompts` (and `fill`) before a pass over new prompts and
     `keep_prompts` after it; `open_step` before a pass over one token of every row and `keep_step` after it;
     `drop` between passes.
     A pass that fails between the two calls leaves the rows as they were.
     """
 
-    def __init__(self, layers: int, max_rows: int) -> None:
+    def __init__(self, layers: int, max_rows: int, max_cells: int | None = None) -> None:
         self._frame = Frame()
         super().__init__(layers=[RowLayer(self._frame) for _ in range(layers)])
-        self._max_rows = max_rows
+        self._max_rows, self._max_cells = max_rows, max_cells
         self.lengths: list[int] = []
         self._end = 0  # column after the last token of every row
         self._start = 0  # first column that any row uses
@@ -93,13 +94,46 @@ class RowCache(Cache):  # type: ignore[misc]
         """Columns from the first token of the longest row to the end."""
         return self._end - self._start
 
-    def open_prompts(self, rows: int, width: int) -> None:
-        """Place `rows` prompts, padded on the left to `width`, behind the running rows."""
-        self._arrange(len(self.lengths) + rows, width)
+    @property
+    def cells(self) -> int:
+        """Rows · columns of the buffers."""
+        return self._frame.row_capacity * self._frame.column_capacity
+
+    def open_prompts(self, rows: int, width: int, longest: int = 0) -> None:
+        """Place `rows` prompts, padded on the left to `width`, behind the running rows.
+
+        With `longest` above `width` the pass also sees the columns before: `fill` them for every longer prompt.
+        """
+        longest = max(longest, width)
+        self._arrange(len(self.lengths) + rows, longest)
         frame = self._frame
         frame.first_row, frame.pass_rows = len(self.lengths), rows
-        frame.read_from = frame.write_from = self._end - width
+        frame.read_from, frame.write_from = self._end - longest, self._end - width
         frame.write_to = self._end
+        if longest > width:
+            new, before = (
+                slice(frame.first_row, frame.first_row + rows),
+                slice(frame.read_from, frame.write_from),
+            )
+            for layer in self._filled_layers():
+                layer.keys[new, :, before] = 0
+                layer.values[new, :, before] = 0
+
+    def fill(self, row: int, values: Tensor) -> None:
+        """The new prompt `row` (0: the first of this pass) begins with these: [layers, 2, heads, tokens, size]."""
+        place, end = self._frame.first_row + row, self._frame.write_from
+        columns = slice(end - values.shape[3], end)
+        for layer, (keys, layer_values) in zip(self._filled_layers(), values, strict=True):
+            layer.keys[place, :, columns] = keys
+            layer.values[place, :, columns] = layer_values
+
+    def read(self, row: int, first: int, last: int) -> Tensor:
+        """Keys and values of the tokens first … last-1 of a running row: [layers, 2, heads, tokens, size], a copy."""
+        start = self._end - self.lengths[row]
+        columns = slice(start + first, start + last)
+        return torch.stack(
+            [torch.stack((a.keys[row, :, columns], a.values[row, :, columns])) for a in self._filled_layers()]
+        )
 
     def keep_prompts(self, lengths: list[int]) -> None:
         """The prompts are running rows now; their padding is wiped."""
@@ -151,6 +185,14 @@ class RowCache(Cache):  # type: ignore[misc]
         self.lengths = []
         self._start = self._end = 0
 
+    def free(self) -> None:
+        """Remove every row and give the buffers back."""
+        self.clear()
+        self._frame.row_capacity = self._frame.column_capacity = 0
+        for layer in self._filled_layers():
+            layer.is_initialized = False
+            layer.keys = layer.values = layer.keys.new_zeros(0)
+
     def _arrange(self, rows: int, width: int) -> None:
         """Buffers that hold `rows` rows and one column more; running rows end at column `width` or later."""
         frame = self._frame
@@ -162,6 +204,10 @@ class RowCache(Cache):  # type: ignore[misc]
             end = max(self.span, width)
             if end + end // 4 >= columns:
                 columns = max(FIRST_COLUMNS, 2 * end)
+        if self._max_cells is not None and row_capacity * columns > self._max_cells:
+            end = max(self.span, width)
+            row_capacity = max(rows, min(row_capacity, self._max_cells // (2 * end)))
+            columns = max(end + 1, min(columns, self._max_cells // row_capacity))
         if (row_capacity, columns, end) != (frame.row_capacity, frame.column_capacity, self._end):
             self._move(row_capacity, columns, end)
 

@@ -1,5 +1,6 @@
 """From logits to tokens, and from tokens to text that can be shown while it grows."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,15 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.engine.records import TokenFacts
+
+IMPOSSIBLE = -1e4  # exp of this is 0 in float32
+VALUES_AT_ONCE = 1 << 16  # logits: 256 KB
 REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A chosen token and the natural logarithm of its probability under the model at temperature 1."""
+    """A chosen token and what the model was sure of there."""
 
     token: int
-    logprob: float
+    facts: TokenFacts
 
 
 class Sampler:
@@ -41,17 +46,48 @@ class Sampler:
 
 
 def choose_tokens(logits: Tensor, samplers: Sequence[Sampler | None]) -> list[Choice | None]:
-    """One token per row of [rows, vocabulary] logits. No sampler: greedy. None where logits are not numbers."""
-    logits = logits.float().cpu()
-    tokens = logits.argmax(dim=-1)
-    normal = torch.logsumexp(logits, dim=-1)
-    usable = torch.isfinite(normal).tolist()
+    """One token per row of [rows, vocabulary] logits. No sampler: greedy, of equals the first.
+
+    None where logits are not numbers. A few rows at a time on a processor: what is computed on the way then stays in
+    its caches, where a whole batch over a large vocabulary would be fresh memory at every step.
+    """
+    rows, vocabulary = logits.shape
+    step = max(1, VALUES_AT_ONCE // vocabulary) if logits.device.type == "cpu" else max(1, rows)
+    choices: list[Choice | None] = []
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        choices += _choose(logits[part].float(), samplers[part])
+    return choices
+
+
+def _choose(logits: Tensor, samplers: Sequence[Sampler | None]) -> list[Choice | None]:
+    """With s = logits - max and Z = Σ exp s: log p = s - log Z, the entropy is log Z - Σ s·exp(s) / Z, and the margin
+    (1 - second largest exp s) / Z."""
+    places = logits.argmax(dim=-1, keepdim=True)
+    largest = logits.gather(1, places)
+    # A token that is ruled out (-inf) adds 0 to the entropy, and 0 · -inf would not be a number.
+    shifted = (logits - largest).clamp_(min=IMPOSSIBLE)
+    weights = shifted.exp()
+    total = weights.sum(dim=-1, keepdim=True)
+    spread = shifted.mul_(weights).sum(dim=-1, keepdim=True)
+    rest = weights.scatter_(1, places, 0.0).amax(dim=-1, keepdim=True)
+    normal = total.log()
+    tokens = _sample(logits, places, samplers) if any(samplers) else places
+    columns = (logits.gather(1, tokens) - largest - normal, normal - spread / total, (1 - rest) / total)
+    facts = torch.cat(columns, dim=1).tolist()
+    return [
+        Choice(token, TokenFacts(*row)) if all(map(math.isfinite, row)) else None
+        for (token,), row in zip(tokens.tolist(), facts, strict=True)
+    ]
+
+
+def _sample(logits: Tensor, greedy: Tensor, samplers: Sequence[Sampler | None]) -> Tensor:
+    """[rows, 1] tokens: drawn where a row has a sampler and its logits are numbers, else `greedy`."""
+    tokens, on_host = greedy.clone(), logits.cpu()
     for row, sampler in enumerate(samplers):
-        if sampler is not None and usable[row]:
-            tokens[row] = sampler.choose(logits[row])
-    logprobs = (logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - normal).tolist()
-    chosen = zip(tokens.tolist(), logprobs, usable, strict=True)
-    return [Choice(token, logprob) if ok else None for token, logprob, ok in chosen]
+        if sampler is not None and not (on_host[row].isnan() | on_host[row].isposinf()).any():
+            tokens[row, 0] = sampler.choose(on_host[row])
+    return tokens
 
 
 class TextAssembly:

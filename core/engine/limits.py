@@ -7,6 +7,8 @@ from core.errors import InsufficientMemoryError, InvalidInputError
 
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 200
+MAX_PRIORITY = 100
+MAX_TIME_LIMIT_S = 86_400
 ADAPTER_MARGIN_BYTES = 32 << 20
 
 
@@ -23,6 +25,16 @@ def check_request(request: GenerationRequest) -> None:
             "stop",
             f"{len(request.stop)} texts",
             f"up to {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters",
+        )
+    if not 1e-3 <= request.share <= 1e3:
+        raise _wrong("share", request.share, "a number from 0.001 to 1,000")
+    if not -MAX_PRIORITY <= request.priority <= MAX_PRIORITY:
+        raise _wrong("priority", request.priority, f"a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")
+    if request.time_limit_s is not None and not 0.0 < request.time_limit_s <= MAX_TIME_LIMIT_S:
+        raise _wrong(
+            "time_limit_s",
+            request.time_limit_s,
+            f"a number of seconds above 0 and up to {MAX_TIME_LIMIT_S:,}",
         )
 
 

@@ -1,35 +1,44 @@
 """The engine on this machine: one thread owns the model, requests join and leave its batch between tokens."""
 
 import logging
+import math
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
+from torch import Tensor
 
-from core.engine.bank import AdapterBank, Lease
+from core.engine.bank import AdapterBank
 from core.engine.base import LoadedBase
 from core.engine.batch import RunningBatch
+from core.engine.canary import Canary
+from core.engine.lease import Lease
 from core.engine.limits import check_request
+from core.engine.loading import run_beside
 from core.engine.lora import Lane, wrap_linears
 from core.engine.memory import free_bytes
+from core.engine.plan import RowTerm
 from core.engine.prompt import Prompter
-from core.engine.records import Chunk, Composition, EngineStatus, Generation, GenerationRequest
+from core.engine.records import Chunk, Composition, EngineStatus, Generation, GenerationRequest, Message
 from core.engine.row import AnswerStream, Row
-from core.errors import BusyError, InvalidInputError, UnavailableError
+from core.engine.turns import ALIVE_SECONDS, Turns
+from core.errors import InvalidInputError, UnavailableError
 
 LOG = logging.getLogger(__name__)
-ALIVE_SECONDS = 1.0  # how often a waiting caller looks whether the inference thread still lives
-GATHER_SECONDS = 0.004  # how long an idle engine waits for requests that are just being prepared
-CHECK_SECONDS = 0.05  # how often it asks whether the request is cancelled
+CHECK_SECONDS = 0.05  # how often the engine asks whether the request is cancelled
+ADAPTER_SHARE = 0.25  # of the free memory, unless the settings say otherwise
+PREFIX_SHARE = 0.05
 
 
 class LocalEngine:
     """EnginePort on one base model in this process. Takes the base over: nobody else may run its model.
 
-    `kv_share` is the part of the free memory that keys and values of running rows may take.
+    Memory is shared out once, here: `adapter_bytes` for adapters, `kv_bytes` for keys and values of running rows
+    (None: the part `kv_share` of what is free) and `prefix_bytes` for those of prompts that may come again (None: a
+    part of what is free, 0: none are kept). `close` lets answers finish for `close_timeout_s` (None: all of them).
     """
 
     def __init__(
@@ -40,31 +49,39 @@ class LocalEngine:
         max_batch_rows: int = 32,
         max_queue_rows: int = 2048,
         kv_share: float = 0.5,
+        adapter_bytes: int | None = None,
+        kv_bytes: int | None = None,
+        prefix_bytes: int | None = None,
+        close_timeout_s: float | None = None,
     ) -> None:
-        self._base = base
+        self._base, self._close_timeout_s = base, close_timeout_s
         lane = Lane()
+        free = free_bytes(base.device)
         adapter_dtype = torch.float32 if base.device.type == "cpu" else base.dtype
         sites = wrap_linears(base.model, lane, adapter_dtype)
+        self._module_names = tuple(site.name for site in sites)
+        embedding: Tensor = base.model.get_input_embeddings().weight  # type: ignore[operator]
+        self._embedding = embedding.detach()
         self._bank = AdapterBank(
-            sites, base.digest, slots=adapter_slots, dtype=adapter_dtype, device=base.device
+            sites,
+            base.digest,
+            slots=adapter_slots,
+            dtype=adapter_dtype,
+            device=base.device,
+            budget_bytes=int(ADAPTER_SHARE * free) if adapter_bytes is None else adapter_bytes,
+            canary=self._check_on_inference_thread,
         )
+        self._canary = Canary(base, lane, adapter_dtype)
         self._prompter = Prompter(base.tokenizer, base.vocabulary_size, base.context_length)
         self._batch = RunningBatch(
             base,
             lane,
             adapter_dtype=adapter_dtype,
             max_rows=max_batch_rows,
-            kv_budget_bytes=int(kv_share * free_bytes(base.device)),
+            kv_budget_bytes=int(kv_share * free) if kv_bytes is None else kv_bytes,
+            prefix_budget_bytes=int(PREFIX_SHARE * free) if prefix_bytes is None else prefix_bytes,
         )
-        self._max_queue_rows = max_queue_rows
-        self._wake = threading.Condition()
-        self._waiting: deque[Row] = deque()
-        self._joining: list[Row] | None = None
-        # Callers between admission and the queue: they encode, load adapters or wait for a slot.
-        self._arriving = 0
-        self._finished: deque[tuple[float, int]] = deque(maxlen=64)  # when answers were over, and how many
-        self._closing = False
-        self._failure: BaseException | None = None
+        self._turns = Turns(max_queue_rows, lambda: self._bank.crowded)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -75,7 +92,7 @@ class LocalEngine:
 
     def prepare(self, composition: Composition) -> None:
         """Load what `composition` needs. Raises RefusedFileError or IntegrityError and disturbs nothing else."""
-        self._check_open()
+        self._turns.check_open()
         self._check_composition(composition)
         lease = self._bank.lease(composition)
         if lease is not None:
@@ -109,6 +126,17 @@ class LocalEngine:
         row = self._submit(composition, request, None, streamed=True)
         return AnswerStream(row, self._next_chunk, self._cancel)
 
+    def features(self, messages: Sequence[Message]) -> tuple[float, ...]:
+        """Mean of the frozen embedding table over the tokens of the prompt: what a request router sees (G1)."""
+        tokens = torch.tensor(self._prompter.encode(messages), device=self._embedding.device)
+        with torch.inference_mode():
+            mean = self._embedding.index_select(0, tokens).float().mean(dim=0)
+        return tuple(mean.tolist())
+
+    def module_names(self) -> tuple[str, ...]:
+        """The linear layers that adapters can act on, in the order of the forward pass."""
+        return self._module_names
+
     def unload(self, digest: str) -> bool:
         """Free an adapter's memory once no request uses it. False when it was not loaded."""
         return self._bank.unload(digest)
@@ -116,27 +144,37 @@ class LocalEngine:
     def status(self) -> EngineStatus:
         """What is loaded and how busy it is."""
         adapters, adapter_bytes = self._bank.resident()
-        with self._wake:
-            return EngineStatus(
-                ready=self._failure is None and not self._closing,
-                base_name=self._base.name,
-                base_digest=self._base.digest,
-                device=str(self._base.device),
-                dtype=self._base.dtype_name,
-                base_bytes=self._base.bytes,
-                adapters_resident=adapters,
-                adapter_bytes=adapter_bytes,
-                adapter_slots=self._bank.slots,
-                running_rows=self._batch.size,
-                waiting_rows=len(self._waiting) + self._arriving,
-                answered=self._batch.answered,
-            )
+        counters = self._bank.counters
+        return EngineStatus(
+            ready=self._turns.ready,
+            base_name=self._base.name,
+            base_digest=self._base.digest,
+            device=str(self._base.device),
+            dtype=self._base.dtype_name,
+            base_bytes=self._base.bytes,
+            adapters_resident=adapters,
+            adapter_bytes=adapter_bytes,
+            adapter_slots=self._bank.slots,
+            running_rows=self._batch.size,
+            waiting_rows=self._turns.waiting,
+            answered=self._batch.answered,
+            residents=self._bank.residents(),
+            adapter_budget_bytes=self._bank.budget_bytes or 0,
+            adapter_loads=counters.loads,
+            adapter_hits=counters.hits,
+            adapter_evictions=counters.evictions,
+            kv_bytes=self._batch.kv_bytes,
+            kv_budget_bytes=self._batch.kv_budget_bytes,
+            prefix=self._batch.prefix,
+        )
 
-    def close(self) -> None:
-        """Finish what runs and what waits, refuse what comes. Returns when the last answer is out."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
+    def close(self, timeout_s: float | None = None) -> None:
+        """Finish what runs and what waits, refuse what comes. Returns when the last answer is out.
+
+        After `timeout_s` (None: as the engine was opened) who still waits is refused, and who runs gets what is there
+        (finish reason «timeout»). A second call may shorten the time that is left.
+        """
+        self._turns.close(self._close_timeout_s if timeout_s is None else timeout_s)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -153,12 +191,19 @@ class LocalEngine:
         submitted = time.perf_counter()
         self._check_composition(composition)
         check_request(request)
-        self._admit()
-        row: Row | None = None
+        self._turns.admit(request)
+        deadline = submitted + (request.time_limit_s or math.inf)
+
+        def gone() -> bool:
+            late = time.perf_counter() >= deadline or self._turns.drained
+            return late or (cancelled is not None and cancelled())
+
+        row, waits = None, False
         try:
             prompt = self._prompter.encode(request.messages)
             self._batch.check_fits(len(prompt), request.max_new_tokens)
-            lease = self._bank.lease(composition, cancelled=cancelled)
+            lease = self._bank.lease(composition, cancelled=gone, owner=request.owner)
+            waits = lease is not None
             row = Row(
                 prompt,
                 request,
@@ -168,50 +213,41 @@ class LocalEngine:
                 streamed=streamed,
                 submitted=submitted,
             )
-            if lease is None:
-                row.cancelled.set()
         finally:
-            self._enqueue(row)
+            self._turns.enter(request.owner, row if waits else None)
+        if not waits:
+            row.finish("timeout" if time.perf_counter() >= deadline else "cancelled")
         return row
 
-    def _admit(self) -> None:
-        with self._wake:
-            self._check_open()
-            waiting = len(self._waiting) + self._arriving
-            if waiting >= self._max_queue_rows:
-                raise BusyError(
-                    "The engine is busy.",
-                    f"{waiting:,} requests wait already.",
-                    "Try again in a moment.",
-                    retry_after_s=self._estimate_wait(waiting),
-                )
-            self._arriving += 1
+    def _lease_again(self, row: Row) -> None:
+        """Get the adapters of a row that gave way; in a thread of its own."""
 
-    def _estimate_wait(self, waiting: int) -> float:
-        """Seconds until those who wait now are answered, from the pace of the last answers; 1 to 60."""
-        if len(self._finished) < 2:
-            return 1.0
-        seconds = time.perf_counter() - self._finished[0][0]
-        return min(60.0, max(1.0, waiting * seconds / sum(count for _, count in self._finished)))
+        def gone() -> bool:
+            return self._turns.drained or row.over(time.perf_counter()) is not None
 
-    def _enqueue(self, row: Row | None) -> None:
-        """End the admission of a request; with None it did not get as far as the queue."""
-        with self._wake:
-            self._arriving -= 1
-            if row is not None and self._failure is None:
-                self._waiting.append(row)
-            self._wake.notify_all()
-        if row is not None and self._failure is not None:
-            row.fail(self._dead())
+        try:
+            row.resume(row.lease.renew(gone))
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+            self._turns.enter(row.owner, None, was_away=True)
+            row.fail(error)
+            return
+        reason = row.over(time.perf_counter())
+        self._turns.enter(row.owner, row if reason is None else None, was_away=True)
+        if reason is not None:
+            row.finish(reason)
+
+    def _send_away(self, row: Row) -> None:
+        try:
+            run_beside(partial(self._lease_again, row))
+        except UnavailableError as error:
+            self._turns.enter(row.owner, None, was_away=True)
+            row.fail(error)
 
     def _cancel(self, row: Row) -> None:
         """Stop a request: at once while it waits, before the next token once it runs."""
         row.cancelled.set()
-        with self._wake:
-            if row not in self._waiting:
-                return
-            self._waiting.remove(row)
-        row.finish("cancelled")
+        if self._turns.withdraw(row):
+            row.finish("cancelled")
 
     def _next_chunk(self, row: Row) -> Chunk:
         while True:
@@ -226,16 +262,12 @@ class LocalEngine:
         except queue.Empty:
             if self._thread.is_alive() or not row.chunks.empty():
                 return None
-            raise self._dead() from None
+            raise self._turns.dead() from None
         if isinstance(item, Chunk):
             return item
         raise item
 
     def _check_composition(self, composition: Composition) -> None:
-        if composition.method != "additive":
-            raise InvalidInputError(
-                f"This engine does not compose by the method {composition.method}.", "", "Use additive."
-            )
         if composition.base_digest != self._base.digest:
             raise InvalidInputError(
                 "The composition was made for another base model.",
@@ -243,17 +275,9 @@ class LocalEngine:
                 "Load that base, or compose adapters of this one.",
             )
 
-    def _check_open(self) -> None:
-        if self._failure is not None:
-            raise self._dead()
-        if self._closing:
-            raise UnavailableError(
-                "The engine is closing.", "It finishes what runs.", "Try again after the restart."
-            )
-
-    def _dead(self) -> UnavailableError:
-        why = f"{type(self._failure).__name__}: {self._failure}." if self._failure else ""
-        return UnavailableError("The engine has stopped.", why, "Restart it; its log says more.")
+    def _check_on_inference_thread(self, terms: tuple[RowTerm, ...]) -> None:
+        """The bank's trial of a new adapter. Called by whoever loads it."""
+        self._turns.run(lambda: self._canary.check(terms))
 
     # --- the inference thread ---
 
@@ -261,53 +285,16 @@ class LocalEngine:
         torch.set_num_threads(self._base.threads)
         try:
             with torch.inference_mode():
-                while True:
-                    self._joining = self._next_rows()
-                    if self._joining is None:
-                        return
-                    before = self._batch.answered
-                    self._batch.join(self._joining)
-                    self._batch.step()
-                    if over := self._batch.answered - before:
-                        with self._wake:
-                            self._finished.append((time.perf_counter(), over))
+                while (turn := self._turns.next_turn(self._batch)) is not None:
+                    for chore in turn.chores:
+                        chore.finish()
+                    for row, reason in turn.over:
+                        row.finish(reason)
+                    for row in turn.away:
+                        self._send_away(row)
+                    self._batch.join(turn.joining)
+                    self._batch.step(time.perf_counter())
         except BaseException as error:
             LOG.exception("The inference thread has stopped")
-            self._fail_everything(error)
-
-    def _next_rows(self) -> list[Row] | None:
-        """Rows that join now, maybe none; None when the engine is closed and everything is answered."""
-        joining: list[Row] = []
-        cancelled: list[Row] = []
-        with self._wake:
-            while not (self._waiting or self._batch.size):
-                if self._closing and not self._arriving:
-                    return None
-                self._wake.wait()
-            if not self._batch.size:
-                self._wait_for_arrivals()
-            while self._waiting:
-                row = self._waiting[0]
-                if row.cancelled.is_set():
-                    cancelled.append(self._waiting.popleft())
-                elif self._batch.has_room(joining, row):
-                    joining.append(self._waiting.popleft())
-                else:
-                    break
-        for row in cancelled:
-            row.finish("cancelled")
-        return joining
-
-    def _wait_for_arrivals(self) -> None:
-        """Requests that come together start together: one pass over their prompts instead of one for each."""
-        until = time.perf_counter() + GATHER_SECONDS
-        while self._arriving and (left := until - time.perf_counter()) > 0:
-            self._wake.wait(left)
-
-    def _fail_everything(self, error: BaseException) -> None:
-        with self._wake:
-            self._failure = error
-            lost, self._waiting = [*(self._joining or ()), *self._waiting], deque()
-        self._batch.fail_all(self._dead())
-        for row in lost:
-            row.fail(self._dead())
+            self._turns.fail(error)
+            self._batch.fail_all(self._turns.dead())

@@ -35,11 +35,29 @@ class Lane:
             return self._products
         values = x.to(dtype)
         self._made_for, self._group, self._input = plan, site.group, x
-        self._products = [_project_down(pool, site, values) for pool in plan.pools]
+        shares = _share_weights(plan, site.group, x) if plan.gated else None
+        self._products = [_project_down(pool, site, values, shares) for pool in plan.pools]
         return self._products
 
 
-def _project_down(pool: PoolPlan, site: Site, x: Tensor) -> Tensor | None:
+def _share_weights(plan: BatchPlan, group: int, x: Tensor) -> Tensor | None:
+    """What the token gates give each adapter of their rows: [shares, length, sites of the group]."""
+    parts: list[Tensor | None] = []
+    sizes = []
+    for gated in plan.gated:
+        gate, inputs = gated.gate, x if gated.rows is None else x.index_select(0, gated.rows)
+        sizes.append(inputs.shape[0] * gate.size)
+        parts.append(gate.shares(group, inputs) if group in gate.directions else None)
+    known = next((part for part in parts if part is not None), None)
+    if known is None or len(parts) == 1:
+        return known
+    return torch.cat([
+        known.new_zeros((size, *known.shape[1:])) if part is None else part
+        for part, size in zip(parts, sizes, strict=True)
+    ])  # fmt: skip
+
+
+def _project_down(pool: PoolPlan, site: Site, x: Tensor, shares: Tensor | None) -> Tensor | None:
     """A·x of every place for the group of `site`: [places·length, Σ rank], weighted."""
     matrices = [run.view.a.get(site.group) for run in pool.runs]
     if matrices[0] is None:
@@ -52,6 +70,11 @@ def _project_down(pool: PoolPlan, site: Site, x: Tensor) -> Tensor | None:
             torch.bmm(_places(inputs, run, length), a, out=_places(product, run, length))
     if pool.weights is not None:
         product.view(-1, length, product.shape[1]).mul_(pool.weights)
+    if pool.site_weights is not None:
+        product.view(-1, length, product.shape[1]).mul_(pool.site_weights[site.group])
+    if pool.shares is not None and pool.share_columns is not None and shares is not None:
+        own = shares.index_select(0, pool.shares).index_select(2, pool.share_columns[site.group])
+        product.view(-1, length, product.shape[1]).mul_(own)
     return product
 
 

@@ -104,6 +104,13 @@ def free_bytes(device: Any) -> int:
     return available if room is None else min(available, room)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's own error, that of a GPU, or that of the allocator on a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def _container_room(cgroup: Path) -> int | None:
     """Bytes left below the memory limit of this container (control groups 2, then 1); None: no limit."""
     for limit_file, used_file in _CGROUP_FILES:

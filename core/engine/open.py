@@ -1,16 +1,26 @@
 """One call from settings to an engine. Importing this is cheap; torch comes in when the engine is opened."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from core.engine.records import EnginePort
+from core.engine.records import Composition, EnginePort
 from core.settings import Settings
 
+MB = 1_000_000
 
-def open_engine(settings: Settings, source: str | Path) -> EnginePort:
+
+def open_engine(
+    settings: Settings, source: str | Path, export: Callable[[Composition, Path], Path] | None = None
+) -> EnginePort:
     """Load the base at `source` (a folder or a Hugging Face id) and serve it as the settings say.
 
-    Raises InvalidInputError, RefusedFileError, InsufficientMemoryError or UnavailableError.
+    `export` writes a composition as one adapter into a new folder, for a model server that takes no mixtures. Raises
+    InvalidInputError, RefusedFileError, InsufficientMemoryError or UnavailableError.
     """
+    if settings.engine_backend == "openai-compatible":
+        from core.engine.backends.connect import connect
+
+        return connect(settings, source, export)
     from core.engine.base import load_base
     from core.engine.local import LocalEngine
 
@@ -26,4 +36,8 @@ def open_engine(settings: Settings, source: str | Path) -> EnginePort:
         adapter_slots=settings.adapter_slots,
         max_batch_rows=settings.max_batch_rows,
         max_queue_rows=settings.max_queue_rows,
+        adapter_bytes=settings.adapter_memory_mb * MB or None,
+        kv_bytes=settings.kv_memory_mb * MB or None,
+        prefix_bytes=(settings.prefix_memory_mb * MB or None) if settings.prefix_cache else 0,
+        close_timeout_s=settings.finish_seconds,
     )

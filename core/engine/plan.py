@@ -3,6 +3,9 @@
 y = Wx + Σ_k w_k s_k B_k (A_k x), row by row. A place is one row under one adapter. The places of a pool are sorted by
 line; neighbouring lines form a run, and a run is one grouped product. Rows never meet inside a product, so a NaN in
 one row stays in that row. Rows without an adapter are not touched at all: they are the base, bit by bit.
+
+Places whose adapter acts on some sites only, or under a token gate, are planned apart from the plain ones, which cost
+what they cost without them; a site where an adapter does not act is not computed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,23 +15,42 @@ import torch
 from torch import Tensor
 
 from core.engine.pool import Placement, Pool, RunView
+from core.engine.site_factors import SiteFactors
+from core.engine.token_gate import RowGate
 
 # Rough costs in microseconds on one CPU core. They only decide how places are grouped, never what comes out.
 CALL_COST = 5.0
 COST_PER_ELEMENT_READ = 3e-4
 COST_PER_ELEMENT_USED = 1e-4
 
-# The rows that use a line, with their weights.
-_Users = Mapping[int, Sequence[tuple[int, float]]]
-
 
 @dataclass(frozen=True, slots=True)
 class RowTerm:
-    """One adapter of one row: the line that holds it and its weight."""
+    """One adapter of one row: the line that holds it and its weight, times its factor at each site where given."""
 
     pool: Pool
     line: int
     weight: float
+    factors: SiteFactors | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether it adds anything anywhere."""
+        return self.weight != 0.0 and (self.factors is None or bool(self.factors.active))
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """A row that uses a line. `share`: its place among the shares of the token gates."""
+
+    row: int
+    weight: float
+    factors: SiteFactors | None
+    share: int
+
+
+# The rows that use a line.
+_Users = Mapping[int, Sequence[_User]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """All places of one pool. A place without a row of its own (`real` leaves it out) is computed and dropped."""
+    """Places of one pool. A place without a row of its own (`real` leaves it out) is computed and dropped."""
 
     runs: tuple[Run, ...]
     placements: tuple[Placement | None, ...]
@@ -52,6 +74,19 @@ class PoolPlan:
     weights: Tensor | None  # [places, 1, 1]; None where every weight is 1
     real: Tensor | None  # places that add to a row; None when all do
     targets: Tensor  # row that each of those adds to
+    site_weights: Mapping[int, Tensor] | None = None  # per group [places, 1, Σ rank], instead of `weights`
+    shares: Tensor | None = None  # [places] place among the shares of the token gates
+    share_columns: Mapping[int, Tensor] | None = (
+        None  # per group [Σ rank] position of a column's site in the group
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GatedRows:
+    """Rows under one token gate. Their shares lie one after the other, rows outermost."""
+
+    gate: RowGate
+    rows: Tensor | None  # None: every row of the batch, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,55 +96,127 @@ class BatchPlan:
     rows: int
     pools: tuple[PoolPlan, ...]
     covered: Tensor
+    gated: tuple[GatedRows, ...] = ()
 
 
 def plan_batch(
-    rows: Sequence[Sequence[RowTerm]], *, dtype: torch.dtype, device: torch.device
+    rows: Sequence[Sequence[RowTerm]],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    gates: Sequence[RowGate | None] | None = None,
 ) -> BatchPlan | None:
-    """A plan for these rows; None when no row has an adapter. Terms of weight 0 are left out."""
-    pools: dict[int, tuple[Pool, dict[int, list[tuple[int, float]]]]] = {}
+    """A plan for these rows; None when no row has an adapter. Terms of weight 0 are left out.
+
+    `gates`: the token gate of each row, made for the terms of that row in their order.
+    """
+    gates = gates or [None] * len(rows)
+    first_share, gated = _number_shares(gates, device)
+    pools: dict[tuple[object, ...], tuple[Pool, frozenset[int] | None, dict[int, list[_User]]]] = {}
     covered = []
-    for row, terms in enumerate(rows):
-        used = [term for term in terms if term.weight != 0.0]
+    for row, (terms, gate) in enumerate(zip(rows, gates, strict=True)):
+        used = [(number, term) for number, term in enumerate(terms) if term.acts]
         if used:
             covered.append(row)
-        for term in used:
-            _, users = pools.setdefault(id(term.pool), (term.pool, {}))
-            users.setdefault(term.line, []).append((row, term.weight))
+        for number, term in used:
+            active = None if term.factors is None else term.factors.active
+            key = (id(term.pool), active, gate is not None)
+            _, _, users = pools.setdefault(key, (term.pool, active, {}))
+            share = first_share[row] + number
+            users.setdefault(term.line, []).append(_User(row, term.weight, term.factors, share))
     if not pools:
         return None
-    plans = [_plan_pool(pool, users, len(rows), dtype, device) for pool, users in pools.values()]
-    return BatchPlan(len(rows), tuple(plans), torch.tensor(covered, device=device))
+    plans = [
+        _plan_pool(pool, active, users, key[-1] is True, len(rows), dtype, device)
+        for key, (pool, active, users) in pools.items()
+    ]
+    return BatchPlan(len(rows), tuple(plans), torch.tensor(covered, device=device), gated)
+
+
+def _number_shares(
+    gates: Sequence[RowGate | None], device: torch.device
+) -> tuple[list[int], tuple[GatedRows, ...]]:
+    """Where the shares of each row begin, and the rows of each gate."""
+    first = [0] * len(gates)
+    rows_of: dict[int, tuple[RowGate, list[int]]] = {}
+    for row, gate in enumerate(gates):
+        if gate is not None:
+            rows_of.setdefault(id(gate), (gate, []))[1].append(row)
+    begin = 0
+    gated = []
+    for gate, own in rows_of.values():
+        for row in own:
+            first[row] = begin
+            begin += gate.size
+        every = len(own) == len(gates)
+        gated.append(GatedRows(gate, None if every else torch.tensor(own, device=device)))
+    return first, tuple(gated)
 
 
 def _plan_pool(
-    pool: Pool, users: _Users, batch_rows: int, dtype: torch.dtype, device: torch.device
+    pool: Pool,
+    active: frozenset[int] | None,
+    users: _Users,
+    is_gated: bool,
+    batch_rows: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> PoolPlan:
     runs: list[Run] = []
-    sources: list[int] = []
-    weights: list[float] = []
-    real: list[int] = []
+    places: list[_User | None] = []
     for lines in _group_lines(pool, users):
         width = max(len(users.get(line, ())) for line in lines)
-        runs.append(Run(pool.view(lines.start, len(lines)), len(sources), len(lines), width))
+        runs.append(Run(pool.view(lines.start, len(lines), active), len(places), len(lines), width))
         for line in lines:
             own = users.get(line, ())
-            real.extend(range(len(sources), len(sources) + len(own)))
-            padding = width - len(own)
-            sources.extend([row for row, _ in own] + [0] * padding)
-            weights.extend([weight for _, weight in own] + [0.0] * padding)
-    full = len(real) == len(sources)
+            places.extend([*own, *[None] * (width - len(own))])
+    real = [place for place, user in enumerate(places) if user is not None]
+    sources = [0 if user is None else user.row for user in places]
+    weights = [0.0 if user is None else user.weight for user in places]
+    full = len(real) == len(places)
+    plain = active is None and all(weights[place] == 1.0 for place in real)
     return PoolPlan(
         runs=tuple(runs),
-        placements=pool.layout.placements,
+        placements=tuple(
+            place if active is None or site in active else None
+            for site, place in enumerate(pool.layout.placements)
+        ),
         whole_batch=full and sources == list(range(batch_rows)),
         sources=torch.tensor(sources, device=device),
         weights=None
-        if all(weights[place] == 1.0 for place in real)
+        if plain or active is not None
         else torch.tensor(weights, dtype=dtype, device=device).view(-1, 1, 1),
         real=None if full else torch.tensor(real, device=device),
         targets=torch.tensor([sources[place] for place in real], device=device),
+        site_weights=None if active is None else _weigh_columns(pool, active, places, dtype, device),
+        shares=torch.tensor([0 if user is None else user.share for user in places], device=device)
+        if is_gated
+        else None,
+        share_columns=pool.share_columns if is_gated else None,
     )
+
+
+def _weigh_columns(
+    pool: Pool,
+    active: frozenset[int],
+    places: Sequence[_User | None],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> dict[int, Tensor]:
+    """Per group, weight · factor of every place at the site of every column."""
+    by_site = torch.tensor(
+        [
+            [0.0] * len(pool.layout.ranks)
+            if user is None or user.factors is None
+            else [user.weight * factor for factor in user.factors.values]
+            for user in places
+        ],
+        dtype=dtype,
+        device=device,
+    )
+    placements = pool.layout.placements
+    groups = {place.group for site in active if (place := placements[site]) is not None}
+    return {group: by_site.index_select(1, pool.columns[group]).unsqueeze(1) for group in groups}
 
 
 def _group_lines(pool: Pool, users: _Users) -> list[range]:

@@ -5,9 +5,10 @@ shared-input group, the stacked A matrices [Σ rank, in] and, per site, B transp
 out].
 """
 
+import heapq
 import mmap
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class Placement:
     rank: int
     a_offset: int
     b_offset: int
+    group: int
     group_offset: int
     group_rank: int
     column: int
@@ -41,6 +43,14 @@ class Layout:
     placements: tuple[Placement | None, ...]
     parameters: int
     line_elements: int
+
+    def columns(self) -> dict[int, list[int]]:
+        """Per group, the site that each column of the stacked A matrices belongs to."""
+        found: dict[int, list[int]] = {}
+        for site, place in enumerate(self.placements):  # columns are given out in the order of the sites
+            if place is not None:
+                found.setdefault(place.group, []).extend([site] * place.rank)
+        return found
 
 
 def lay_out(sites: Sequence[Site], ranks: Sequence[int]) -> Layout:
@@ -62,11 +72,21 @@ def lay_out(sites: Sequence[Site], ranks: Sequence[int]) -> Layout:
         offset, total = groups[site.group]
         column, rank = columns[site.index], ranks[site.index]
         placements[site.index] = Placement(
-            rank, offset + column * site.in_features, cursor, offset, total, column
+            rank, offset + column * site.in_features, cursor, site.group, offset, total, column
         )
         cursor += _aligned(rank * site.out_features)
     parameters = sum(ranks[s.index] * (s.in_features + s.out_features) for s in used)
     return Layout(tuple(ranks), tuple(placements), parameters, cursor)
+
+
+def _positions(sites: Sequence[Site]) -> list[int]:
+    """Where each site stands among those of its group."""
+    seen: Counter[int] = Counter()
+    positions = []
+    for site in sites:
+        positions.append(seen[site.group])
+        seen[site.group] += 1
+    return positions
 
 
 def _aligned(elements: int) -> int:
@@ -83,7 +103,11 @@ class RunView:
 
 class Pool:
     """A slab of lines. On a CPU it is `mapped`: lines that are not in use cost address space, not memory. On an
-    accelerator it doubles when it is full."""
+    accelerator it doubles when it is full and halves when its upper half is free.
+
+    `columns`: per group, the site of each column of the stacked A matrices; `share_columns`: where that site stands
+    in its group.
+    """
 
     def __init__(
         self,
@@ -108,6 +132,12 @@ class Pool:
         self._lines = lines
         self._memory, self._slab = self._allocate(self._capacity)
         self._free = list(range(lines))
+        columns, positions = layout.columns(), _positions(self._sites)
+        self.columns = {group: torch.tensor(own, device=device) for group, own in columns.items()}
+        self.share_columns = {
+            group: torch.tensor([positions[site] for site in own], device=device)
+            for group, own in columns.items()
+        }
         self._views: OrderedDict[tuple[int, int], RunView] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -128,15 +158,21 @@ class Pool:
 
     def take(self) -> int:
         """The lowest free line, so that used lines stay close together."""
-        line = min(self._free)
-        self._free.remove(line)
-        return line
+        return heapq.heappop(self._free)
 
     def write(self, line: int, a: Mapping[int, Tensor], b: Mapping[int, Tensor]) -> None:
         """Fill a line. `a` maps site to [rank, in], `b` to [out, rank] with the scale already in it."""
+        if self._mapped:
+            self._fill(self._slab[line], a, b)
+            return
+        # Put together beside the slab and copied in one go: the slab may be moved while another line is written.
+        whole = torch.zeros(self._stride, dtype=self._dtype)
+        self._fill(whole, a, b)
         with self._lock:
             self._reach(line)
-            target = self._slab[line]
+            self._slab[line].copy_(whole)
+
+    def _fill(self, target: Tensor, a: Mapping[int, Tensor], b: Mapping[int, Tensor]) -> None:
         for site, place in zip(self._sites, self.layout.placements, strict=True):
             if place is None:
                 continue
@@ -146,13 +182,32 @@ class Pool:
             target[place.b_offset : end].view(place.rank, site.out_features).copy_(b[site.index].T)
 
     def give_back(self, line: int) -> None:
-        """Return a line and, on a CPU, its memory."""
-        self._free.append(line)
+        """Return a line and its memory: its pages on a CPU, the upper half of the slab once that is free elsewhere."""
+        heapq.heappush(self._free, line)
         if self._memory is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._memory.madvise(mmap.MADV_DONTNEED, line * self.line_bytes, self.line_bytes)
+        if not self._mapped:
+            with self._lock:
+                self._shrink()
 
-    def view(self, first: int, count: int) -> RunView:
-        """Operands of the lines first … first+count-1, as views of the slab."""
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the slab that are set aside for lines, used or not. On a CPU: those of the used lines."""
+        return self.line_bytes * (self.in_use if self._mapped else self._capacity)
+
+    def view(self, first: int, count: int, active: frozenset[int] | None = None) -> RunView:
+        """Operands of the lines first … first+count-1, as views of the slab; `active`: of these sites only."""
+        whole = self._view(first, count)
+        if active is None:
+            return whole
+        placements = self.layout.placements
+        groups = {place.group for site in active if (place := placements[site]) is not None}
+        return RunView(
+            {group: a for group, a in whole.a.items() if group in groups},
+            tuple(b if site in active else None for site, b in enumerate(whole.b)),
+        )
+
+    def _view(self, first: int, count: int) -> RunView:
         key = (first, count)
         with self._lock:
             found = self._views.get(key)
@@ -187,11 +242,22 @@ class Pool:
 
     def _reach(self, line: int) -> None:
         """Double the slab until it has this line; views handed out before keep the old one alive."""
-        if line < self._capacity:
-            return
-        self._capacity = min(self._lines, max(line + 1, 2 * self._capacity))
-        old = self._slab
-        _, slab = self._allocate(self._capacity)
-        slab[: old.shape[0]].copy_(old)
-        self._slab = slab
+        if line >= self._capacity:
+            self._move(min(self._lines, max(line + 1, 2 * self._capacity)))
+
+    def _shrink(self) -> None:
+        """Halve the slab while its upper half is free. Lines keep their numbers, because plans name them."""
+        free = set(self._free)
+        highest = max((line for line in range(self._capacity) if line not in free), default=-1)
+        capacity = self._capacity
+        while capacity > FIRST_LINES and highest < capacity // 2:
+            capacity //= 2
+        if capacity < self._capacity:
+            self._move(max(capacity, min(self._lines, FIRST_LINES)))
+
+    def _move(self, capacity: int) -> None:
+        old, kept = self._slab, min(capacity, self._capacity)
+        _, slab = self._allocate(capacity)
+        slab[:kept].copy_(old[:kept])
+        self._slab, self._capacity = slab, capacity
         self._views.clear()

@@ -10,6 +10,7 @@ from torch import nn
 _SHARED_INPUTS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 # Rows are routed away from their batch position inside experts, so an adapter cannot follow its row there.
 _ROUTED = re.compile(r"\.(experts|shared_expert|shared_experts|router)\.")
+_BLOCK = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ def find_linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and not _ROUTED.search(f".{name}."):
             yield name, module
+
+
+def block_of(name: str) -> int | None:
+    """The block that a layer belongs to: the index in its path (model.layers.3.mlp.up_proj → 3). None outside."""
+    match = _BLOCK.search(name)
+    return int(match[1]) if match else None
 
 
 def number_sites(linears: list[tuple[str, nn.Linear]]) -> tuple[Site, ...]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,9 +18,10 @@ from core.harmonize.plan import Plan, make_plan
 from core.harmonize.plan_findings import column_counts, coverage_of, plan_findings
 from core.harmonize.records import Mapping, SourceCard
 from core.harmonize.report import HarmonizeReport, MeasureTotals
-from core.harmonize.source_records import Source, SourceKind, refused
+from core.harmonize.source.records import Source, SourceKind, refused
 from core.harmonize.stages import Stages, build_stages, withheld_counts
-from core.storage.files import sha256_of
+from core.harmonize.traps.result import result_sums
+from core.storage.files import sha256_of, staged_file
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,18 @@ def run_harmonize(
     format: Literal["parquet", "csv"] | None = None,
     work_dir: Path | None = None,
     pseudonym_key: bytes | None = None,
+    now: datetime | None = None,
 ) -> HarmonizeReport:
     """Write the rows to `out` (none: a dry run) and account for every row and amount. Re-running gives the same bytes.
 
-    Beside `out` go <stem>.other_windows.<ext> and <stem>.rejected.csv, where there is something to say. Raises
+    Beside `out` go <stem>.other_windows.<ext> and <stem>.rejected.csv, where there is something to say. `now` (aware)
+    is what young days are counted back from; without it the newest day of the file is. Raises
     InvalidInputError for a mapping that does not fit, RefusedFileError for a source that is damaged further down.
     """
     begun = time.monotonic()
     with _sound(source):
         made = harmonize(source, mapping, card, pseudonym_key=pseudonym_key)
-        written = _run(made, source, out, format, work_dir)
+        written = _run(made, source, out, format, work_dir, now)
     totals, found = written.totals, written.findings
     share, unmapped = coverage_of(source, made.plan, written.sums)
     return HarmonizeReport(
@@ -103,7 +107,12 @@ class _Written:
 
 
 def _run(
-    made: Harmonized, source: Source, out: Path | None, format: str | None, work_dir: Path | None
+    made: Harmonized,
+    source: Source,
+    out: Path | None,
+    format: str | None,
+    work_dir: Path | None,
+    now: datetime | None,
 ) -> _Written:
     """Everything in one pass; further ones only over columns of which something was lost or does not add up."""
     plan, stages = made.plan, made.stages
@@ -119,7 +128,11 @@ def _run(
         ]
         sums = _one_pass(made, source, writing)
         written = sinks.scan(rows_part, kind, made.frame) if rows_part is not None else made.frame
-        sums.update(conservation.sums_of_rows(written, conservation.told_by_rows(plan)))
+        over_rows = [
+            *conservation.sums_of_rows(conservation.told_by_rows(plan)),
+            *result_sums(written.collect_schema(), plan, now=now),
+        ]
+        sums.update(written.select(over_rows).collect(engine="streaming").row(0, named=True))
         lossy = losses.find_losses(plan, stages, sums)
         rejected = sum(loss.wrong for loss in lossy)
         rejected_part = _target(stack, places["rejected"] if rejected else None)
@@ -136,7 +149,7 @@ def _run(
             *conservation.invented(plan, sums),
         ]
         found += conservation.check_rows(written, plan, sums)
-        found += find_result_traps(written, plan)
+        found += find_result_traps(written, plan, now=now, sums=sums)
         if apart_part is not None and made.apart is not None:
             counted = sinks.scan(apart_part, kind, made.apart).select(pl.len())
             sums["apart_rows"] = counted.collect(engine="streaming").item()
@@ -157,7 +170,7 @@ def _places(out: Path | None) -> dict[str, Path | None]:
 
 def _target(stack: ExitStack, final: Path | None) -> Path | None:
     """A temporary file that becomes `final` when the stack closes well."""
-    return stack.enter_context(sinks.staged_file(final)) if final is not None else None
+    return stack.enter_context(staged_file(final)) if final is not None else None
 
 
 def _scratch(stack: ExitStack, work_dir: Path | None) -> Path | None:

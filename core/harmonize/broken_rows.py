@@ -6,8 +6,9 @@ import polars as pl
 
 from core.harmonize import sinks
 from core.harmonize.records import Mapping
-from core.harmonize.source_records import Source
+from core.harmonize.source.records import Source
 from core.rmis.vocabularies import TransformOp
+from core.storage.files import staged_file
 
 
 def export_broken(source: Source, mapping: Mapping, out: Path) -> Path | None:
@@ -23,7 +24,7 @@ def export_broken(source: Source, mapping: Mapping, out: Path) -> Path | None:
     rows = pl.scan_csv(source.broken_file, infer_schema=False, glob=False)
     if any(rule.transform.op is TransformOp.PSEUDONYMIZE for rule in mapping.rules):
         rows = rows.drop("raw")
-    with sinks.staged_file(path) as part:
+    with staged_file(path) as part:
         typed = rows.with_columns(pl.col("line").cast(pl.UInt64))
         pl.collect_all([sinks.sink(typed, part, "csv")], engine="streaming")
     return path

@@ -13,13 +13,14 @@ from typing import Any
 
 import polars as pl
 
-from core.harmonize import numbers
+from core.harmonize.counted import counted
 from core.harmonize.exact_sums import Sums, exact_output, exact_pairs, exact_sum, plain
 from core.harmonize.findings import Finding
 from core.harmonize.plan import Plan, Slot
 from core.harmonize.report import MeasureTotals
-from core.harmonize.source_records import LINE
+from core.harmonize.source.records import LINE
 from core.harmonize.stages import Stages, raw_of
+from core.harmonize.values import numbers
 from core.rmis.facts import FactType
 from core.rmis.vocabularies import TransformOp
 
@@ -56,10 +57,9 @@ def told_by_rows(plan: Plan) -> list[Slot]:
     return [slot for slot in measures(plan) if slot.apart is None and filled[slot.target] == 1]
 
 
-def sums_of_rows(rows: pl.LazyFrame, slots: Iterable[Slot]) -> dict[str, Any]:
-    """What `output_sums` tells, read from the rows that were written."""
-    wanted = [each for slot in slots for each in _values_and_units(pl.col(slot.target), slot)]
-    return rows.select(wanted).collect(engine="streaming").row(0, named=True) if wanted else {}
+def sums_of_rows(slots: Iterable[Slot]) -> list[pl.Expr]:
+    """Aggregates as `output_sums`, to be read from the rows that were written."""
+    return [each for slot in slots for each in _values_and_units(pl.col(slot.target), slot)]
 
 
 def _values_and_units(value: pl.Expr, slot: Slot) -> list[pl.Expr]:
@@ -185,7 +185,7 @@ def invented(plan: Plan, sums: Mapping[str, Any]) -> list[Finding]:
         more = int(sums[f"{slot.name}.values"]) - int(sums[f"{slot.name}.given"])
         if more > 0:
             field = slot.cell.rule.source_field
-            said = f"{slot.target} has {more:,} values where «{field}» is blank."
+            said = f"{slot.target} has {counted(more, 'value')} where «{field}» is blank."
             step = "Do not use these rows. Check the rule of this column."
             found.append(Finding("conservation.invented", "error", said, (field,), more, (), step))
     return found

@@ -9,7 +9,7 @@ from core.harmonize.findings import Finding, find_traps
 from core.harmonize.preamble import complete_card
 from core.harmonize.records import Mapping, SourceCard
 from core.harmonize.report import HarmonizeReport
-from core.harmonize.source_records import Source
+from core.harmonize.source.records import Source
 
 ERROR = "error"
 
@@ -41,7 +41,7 @@ def check_mapping(
     Raises InvalidInputError, RefusedFileError as `run_harmonize` does.
     """
     known = complete_card(card, source.notes, mapping)
-    report = run_harmonize(source, mapping, known, work_dir=work_dir, pseudonym_key=pseudonym_key)
+    report = run_harmonize(source, mapping, known, work_dir=work_dir, pseudonym_key=pseudonym_key, now=now)
     return MappingCheck(report, with_traps(report, source, mapping, known, now=now).findings)
 
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import polars as pl
 
-from core.harmonize import numbers
 from core.harmonize.plan import Slot
+from core.harmonize.values import numbers
 from core.rmis.vocabularies import TransformOp
 
 

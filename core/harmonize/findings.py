@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from core.harmonize.evidence import Evidence, Finding, RawSource, Severity, gather
-from core.harmonize.moments import read_moments, time_columns
 from core.harmonize.records import Mapping, SourceCard
-from core.harmonize.result_traps import find_result_traps
-from core.harmonize.traps_dates import date_traps, text_times
-from core.harmonize.traps_ids import id_traps
-from core.harmonize.traps_sums import sum_traps
-from core.harmonize.traps_time import clock_traps
-from core.harmonize.traps_totals import total_row_traps
-from core.harmonize.traps_units import unit_traps
-from core.harmonize.traps_values import value_traps
-from core.harmonize.traps_windows import window_traps
+from core.harmonize.traps.dates import date_traps, text_times
+from core.harmonize.traps.evidence import Evidence, Finding, RawSource, Severity, gather
+from core.harmonize.traps.ids import id_traps
+from core.harmonize.traps.moments import read_moments, time_columns
+from core.harmonize.traps.result import find_result_traps
+from core.harmonize.traps.sums import sum_traps
+from core.harmonize.traps.time import clock_traps, unknown_clock
+from core.harmonize.traps.totals import total_row_traps
+from core.harmonize.traps.units import unit_traps
+from core.harmonize.traps.values import value_traps
+from core.harmonize.traps.windows import window_traps
+from core.harmonize.traps.written import written_traps
 
 __all__ = ["Finding", "Severity", "find_result_traps", "find_traps"]
 
@@ -47,6 +48,8 @@ def _all(evidence: Evidence) -> Iterator[Finding]:
     times = time_columns(evidence)
     moments = [found for name in times if (found := read_moments(evidence, name)) is not None]
     yield from unit_traps(evidence)
+    yield from written_traps(evidence)
+    yield from unknown_clock(evidence, moments)
     yield from clock_traps(evidence, moments)
     yield from date_traps(evidence, moments, text_times(evidence, times))
     yield from total_row_traps(evidence)

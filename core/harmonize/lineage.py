@@ -9,7 +9,7 @@ from core.errors import InvalidInputError, NotFoundError
 from core.harmonize.mapping_files import mapping_digest
 from core.harmonize.plan import Plan, Slot, make_plan
 from core.harmonize.records import Mapping, Rule, SourceCard
-from core.harmonize.source_records import LINE, Source
+from core.harmonize.source.records import LINE, Source
 from core.harmonize.stages import LINEAGE, Stages, build_stages, raw_of
 
 _MOST_LINES = 1000

@@ -6,12 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from core.harmonize.counted import agree, counted
 from core.harmonize.findings import Finding, Severity
-from core.harmonize.numbers import BLANK, WITHHELD
 from core.harmonize.plan import Plan, Slot
 from core.harmonize.row_shape import SOUND
-from core.harmonize.source_records import LINE
+from core.harmonize.source.records import LINE
 from core.harmonize.stages import Stages, lost, raw_of
+from core.harmonize.values.numbers import BLANK, WITHHELD
 from core.rmis.facts import FactType
 from core.rmis.vocabularies import TransformOp
 
@@ -32,6 +33,7 @@ class Loss:
     withheld: int
     lines: tuple[int, ...]
     listed: tuple[tuple[str, int], ...] = ()
+    without_word: tuple[tuple[str, int], ...] = ()
 
 
 def value_counts(plan: Plan) -> list[pl.Expr]:
@@ -101,14 +103,12 @@ def findings_of(losses: Sequence[Loss], sums: Mapping[str, Any]) -> list[Finding
         if loss.wrong:
             found.append(_wrong(loss, raw, columns))
         if loss.blank:
-            sentence = (
-                f"{_values(loss.blank)} of «{columns[0]}» mean «nothing» (such as - or n/a) and stay blank."
-            )
+            sentence = _blank_sentence(loss, columns[0])
             found.append(Finding("value.blank_word", "note", sentence, columns, loss.blank, (), ""))
         if loss.withheld:
             sentence = (
-                f"{_values(loss.withheld)} of «{columns[0]}» are withheld by the source;"
-                " the rows are kept and marked as suppressed."
+                f"{counted(loss.withheld, 'value')} of «{columns[0]}» {agree(loss.withheld, 'are')} withheld by the source;"
+                " their rows are kept and marked as suppressed."
             )
             step = "Totals of this column are too low by what is withheld."
             found.append(Finding("value.suppressed", "note", sentence, columns, loss.withheld, (), step))
@@ -138,7 +138,8 @@ def list_findings(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[F
         return []
     lines = stages.wide.filter(~pl.col(SOUND)).select(LINE).head(_FIRST_LINES).collect(engine="streaming")
     sentence = (
-        f"{_values(count)} of «{plan.items.column}» are no JSON lists; each stays one row without items."
+        f"{counted(count, 'value')} of «{plan.items.column}» "
+        f"{agree(count, 'are')} no JSON list{'' if count == 1 else 's'}; each stays one row without items."
     )
     step = "Look at these lines: what their items would have counted is missing."
     columns = (plan.items.column,)
@@ -153,24 +154,28 @@ def mark_findings(plan: Plan, stages: Stages, sums: Mapping[str, Any]) -> list[F
             count = int(sums[f"{slot.name}.mark{place}"] or 0)
             if count:
                 lines = stages.wide.filter(mark).select(LINE).head(_FIRST_LINES).collect(engine="streaming")
-                told, step = _MARKED[rule]
+                verb, told, step = _MARKED[rule]
                 field = slot.cell.rule.source_field
-                sentence = f"{_values(count)} of «{field}» {told}."
+                sentence = f"{counted(count, 'value')} of «{field}» {agree(count, verb)} {told}."
                 found.append(Finding(rule, "warning", sentence, (field,), count, tuple(lines[LINE]), step))
     return found
 
 
-_MARKED: Mapping[str, tuple[str, str]] = {
+#: Mark → (verb, the rest of the sentence, what to do).
+_MARKED: Mapping[str, tuple[str, str, str]] = {
     "time.ambiguous": (
-        "lie in an hour that came twice when the clock was set back; the first was taken",
+        "lie",
+        "in an hour that came twice when the clock was set back; the first was taken",
         "Ask the source for times with their offset.",
     ),
     "time.nonexistent": (
-        "lie in an hour that the clock skipped; they were moved forward",
+        "lie",
+        "in an hour that the clock skipped; moved forward",
         "Check the time zone of the source.",
     ),
     "gtin.check_digit": (
-        "have a check digit that does not fit; they are kept",
+        "have",
+        "a check digit that does not fit; kept all the same",
         "Check whether these are GTINs at all.",
     ),
 }
@@ -181,14 +186,17 @@ def _loss(slot: Slot, plan: Plan, stages: Stages, found: Mapping[str, Any]) -> L
     blank = int(found[f"{slot.name}.gone"] or 0) - wrong - withheld
     listed: tuple[tuple[str, int], ...] = ()
     if wrong and (slot.cell.rule.transform.op is TransformOp.ENUM_MAP or slot.cell.column.words):
-        listed = _listed(slot, plan, stages)
-    return Loss(slot, wrong, blank, withheld, tuple(found[f"{slot.name}.lines"] or ()), listed)
+        listed = _listed(slot, plan, stages, wrong_value(slot, plan))
+    nulls: tuple[tuple[str, int], ...] = ()
+    if blank and slot.cell.blank_words:
+        nulls = _listed(slot, plan, stages, lost(slot, plan) & _blank(slot, plan))
+    return Loss(slot, wrong, blank, withheld, tuple(found[f"{slot.name}.lines"] or ()), listed, nulls)
 
 
-def _listed(slot: Slot, plan: Plan, stages: Stages) -> tuple[tuple[str, int], ...]:
-    """The most frequent values that no word stands for."""
+def _listed(slot: Slot, plan: Plan, stages: Stages, which: pl.Expr) -> tuple[tuple[str, int], ...]:
+    """The most frequent values of those that are meant."""
     counted = (
-        stages.wide.filter(wrong_value(slot, plan))
+        stages.wide.filter(which)
         .group_by(raw_of(slot, plan).str.slice(0, 200).alias("raw"))
         .len()
         .sort("len", "raw", descending=[True, False])
@@ -219,7 +227,10 @@ def _wrong(loss: Loss, raw: int, columns: tuple[str, ...]) -> Finding:
     share = loss.wrong / max(raw, 1)
     severity: Severity = "error" if share > 0.5 else "warning"
     became = f"«{cell.otherwise}»" if cell.otherwise else "blank"
-    sentence = f"{_values(loss.wrong)} of «{columns[0]}» ({share:.1%}) became {became} in {loss.slot.target}: {cell.why}."
+    sentence = (
+        f"{counted(loss.wrong, 'value')} of «{columns[0]}» ({share:.1%}) "
+        f"became {became} in {loss.slot.target}: {cell.why}."
+    )
     if loss.listed:
         shown = ", ".join(f"«{value[:40]}» ({count:,})" for value, count in loss.listed[:8])
         sentence += f" Most frequent: {shown}."
@@ -232,5 +243,14 @@ def _wrong(loss: Loss, raw: int, columns: tuple[str, ...]) -> Finding:
     return Finding(rule, severity, sentence, columns, loss.wrong, loss.lines, step)
 
 
-def _values(count: int) -> str:
-    return "1 value" if count == 1 else f"{count:,} values"
+def _blank_sentence(loss: Loss, column: str) -> str:
+    if not loss.without_word:
+        return (
+            f"{counted(loss.blank, 'value')} of «{column}» {agree(loss.blank, 'mean')} «nothing» (such as - or n/a) and "
+            f"{agree(loss.blank, 'stay')} blank."
+        )
+    shown = ", ".join(f"«{value[:40]}» ({count:,})" for value, count in loss.without_word[:8])
+    return (
+        f"{counted(loss.blank, 'value')} of «{column}» {agree(loss.blank, 'have')} no word in the map (null) and "
+        f"{agree(loss.blank, 'stay')} blank: {shown}."
+    )

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from core.errors import InvalidInputError
-from core.harmonize.cells import Cell, column_of
 from core.harmonize.fields import Field, Names, items_of, place_rules
 from core.harmonize.headline import HeadlinePlan, is_measure, split_headline
 from core.harmonize.mapping_files import card_of
 from core.harmonize.records import Mapping as RuleMapping
 from core.harmonize.records import Qualifier, Rule, SourceCard
 from core.harmonize.row_shape import Items, Part
-from core.harmonize.source_records import LINE, Source
-from core.harmonize.transforms import cells_of, grain_of
+from core.harmonize.source.records import LINE, Source
+from core.harmonize.values.cells import Cell, column_of
+from core.harmonize.values.transforms import cells_of, grain_of
 from core.rmis.facts import FACT_COLUMNS
 from core.rmis.vocabularies import TransformOp
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import polars as pl
 
+from core.harmonize.counted import agree, counted
 from core.harmonize.findings import Finding
 from core.harmonize.plan import Plan
-from core.harmonize.source_records import Source
+from core.harmonize.source.records import Source
 
 
 def column_counts(source: Source) -> list[pl.Expr]:
@@ -27,7 +28,7 @@ def plan_findings(source: Source, plan: Plan, *, repeated: int) -> Iterator[Find
     if plan.missing:
         names = tuple(rule.source_field for rule in plan.missing)
         shown = ", ".join(f"«{name[:60]}»" for name in names[:8])
-        said = f"{_columns(len(names))} of the mapping are not in {source.name}: {shown}."
+        said = f"{counted(len(names), 'column')} of the mapping {agree(len(names), 'are')} not in {source.name}: {shown}."
         step = "Check that this is the report the mapping was made for."
         yield Finding("mapping.missing_column", "warning", said, names, 0, (), step)
     for field, column in plan.renamed:
@@ -49,17 +50,15 @@ def plan_findings(source: Source, plan: Plan, *, repeated: int) -> Iterator[Find
         )
     if source.broken_count:
         lines = tuple(row.line for row in source.broken[:10])
-        said = f"{_rows(source.broken_count)} cannot be read and are missing from every total."
+        said = (
+            f"{counted(source.broken_count, 'row')} cannot be read and "
+            f"{agree(source.broken_count, 'are')} missing from every total."
+        )
         step = "Look at the list of broken rows; export the file again if they matter."
         yield Finding("rows.broken", "warning", said, (), source.broken_count, lines, step)
     if repeated:
-        said = f"{_rows(repeated)} came again under the same {' and '.join(plan.dedup_on)} and were left out."
+        said = (
+            f"{counted(repeated, 'row')} came again under the same {' and '.join(plan.dedup_on)} and "
+            f"{agree(repeated, 'were')} left out."
+        )
         yield Finding("rows.repeated", "note", said, plan.dedup_on, repeated, (), "")
-
-
-def _columns(count: int) -> str:
-    return "1 column" if count == 1 else f"{count:,} columns"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from core.harmonize.headline import is_measure
-from core.harmonize.source_records import LINE
+from core.harmonize.source.records import LINE
 from core.rmis.facts import FactType, fact_column
 
 CHILD, PART, FIRST_PART, SOUND = "__child", "__part", "__first_part", "__sound"

@@ -1,25 +1,18 @@
 """Rows to CSV or Parquet, streamed, whole or not at all, and the same bytes for the same rows."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from core.errors import InvalidInputError
-from core.storage.files import sync_directory
+from core.harmonize.formulas import formula_safe
 
 RowFormat = Literal["parquet", "csv"]
 
 #: Rows of one group of a Parquet file: a fixed number, so that the file does not depend on threads.
 GROUP_ROWS = 131_072
 ISO = "%Y-%m-%dT%H:%M:%S%.fZ"
-# What a spreadsheet may take for a formula, also behind blanks, quotes and separators (OWASP; ASVS 1.2.10).
-_FORMULA = r"^'*[\s\x00\x{a0}\x{feff}\x{200b}\"',;|]*[=+\-@\t\r\n\x00\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
-_NUMBER = r"^[+-]?[0-9]+(?:[.,][0-9]+)?$"
 
 
 def format_of(out: Path, format: str | None) -> RowFormat:
@@ -32,24 +25,6 @@ def format_of(out: Path, format: str | None) -> RowFormat:
     raise InvalidInputError(
         f"Rows cannot be written as «{told[:20]}».", "They are written as CSV or Parquet.", "End the name so."
     )
-
-
-@contextmanager
-def staged_file(final: Path) -> Iterator[Path]:
-    """A temporary file beside `final` that is synced and renamed when the block ends well, and goes otherwise."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(final)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_directory(final.parent)
 
 
 def sink(rows: pl.LazyFrame, path: Path, format: RowFormat) -> pl.LazyFrame:
@@ -93,12 +68,6 @@ def scan(path: Path, format: RowFormat, like: pl.LazyFrame) -> pl.LazyFrame:
         pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us").dt.replace_time_zone("UTC")
         for name in times
     )
-
-
-def formula_safe(text: pl.Expr) -> pl.Expr:
-    """Text with ' before whatever a spreadsheet could run."""
-    risky = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
-    return pl.when(risky).then(pl.lit("'") + text).otherwise(text)
 
 
 def beside(out: Path, word: str, suffix: str | None = None) -> Path:

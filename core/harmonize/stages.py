@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from core.harmonize.numbers import WITHHELD
 from core.harmonize.plan import Plan, Slot
 from core.harmonize.row_shape import (
     CHILD,
@@ -17,8 +16,9 @@ from core.harmonize.row_shape import (
     with_parts,
     without_lines,
 )
-from core.harmonize.source_records import LINE
-from core.harmonize.staged import with_steps
+from core.harmonize.source.records import LINE
+from core.harmonize.values.numbers import WITHHELD
+from core.harmonize.values.staged import with_steps
 from core.rmis.facts import FACT_COLUMNS, FactType
 from core.rmis.vocabularies import QUALIFIERS
 

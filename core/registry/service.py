@@ -1,22 +1,20 @@
 """Adapters of a tenant: register, find, archive, quarantine, and where they come from."""
 
-import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from core.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError, RefusedFileError
+from core.errors import ConflictError, IntegrityError, NotFoundError, RefusedFileError
 from core.registry import store
 from core.registry.bases import BaseFacts
 from core.registry.records import Adapter, AdapterSource, AdapterState, AdapterType, Lineage, Manifest
 from core.registry.verify import check_manifest, verify_folder
 from core.storage.digests import digest_adapter_folder
 from core.storage.ids import new_id
-
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
-VERSIONED = re.compile(r"(?P<name>.+?)(?:@| v)(?P<version>[1-9][0-9]{0,8})")
+from core.storage.versions import check_name as require_name
+from core.storage.versions import split_version
 
 
 def register_adapter(
@@ -76,12 +74,7 @@ def register_adapter(
 
 def check_name(name: str) -> None:
     """Raise InvalidInputError unless an adapter may have this name."""
-    if not NAME_PATTERN.fullmatch(name):
-        raise InvalidInputError(
-            f"«{name[:100]}» cannot be the name of an adapter.",
-            "Use 1 to 100 letters, digits, spaces, dots, dashes, underscores; begin with a letter or digit.",
-            "Choose another name.",
-        )
+    require_name(name, "an adapter")
 
 
 def get_adapter(s: Session, tenant_id: str, adapter_id: str) -> Adapter:
@@ -124,9 +117,9 @@ def resolve(s: Session, tenant_id: str, id_or_name: str) -> Adapter:
             f"Its newest version, {versions[0].label}, is {versions[0].state}.",
             "Restore a version, or choose another adapter.",
         )
-    if (match := VERSIONED.fullmatch(id_or_name)) is not None:
-        for adapter in store.by_name(s, tenant_id, match["name"]):
-            if adapter.version == int(match["version"]):
+    if (numbered := split_version(id_or_name)) is not None:
+        for adapter in store.by_name(s, tenant_id, numbered[0]):
+            if adapter.version == numbered[1]:
                 return adapter
     raise _not_found(id_or_name)
 

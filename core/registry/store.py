@@ -4,43 +4,38 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError as DuplicateRowError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.registry.records import Adapter, AdapterSource, AdapterState, AdapterType, Manifest
 from core.settings import PROJECT_ROOT
 from core.storage.tables import AdapterRow
-
-VERSION_ATTEMPTS = 20
+from core.storage.versions import DuplicateRowError, insert_next_version, is_askable
 
 
 def add(s: Session, adapter: Adapter) -> Adapter | None:
-    """Insert as the next version of its name. None when its job has registered one meanwhile.
+    """Insert as the next version of its name. None when its job has registered one meanwhile."""
 
-    Two that register a name at once try the same version: the unique key stops one, which tries again.
-    """
-    for _ in range(VERSION_ATTEMPTS):
-        newest = s.scalar(
-            select(func.max(AdapterRow.version)).where(
-                AdapterRow.tenant_id == adapter.tenant_id, AdapterRow.name == adapter.name
-            )
+    def is_registered() -> bool:
+        return adapter.job_id is not None and by_job(s, adapter.tenant_id, adapter.job_id) is not None
+
+    try:
+        return insert_next_version(
+            s,
+            AdapterRow.version,
+            (AdapterRow.tenant_id == adapter.tenant_id, AdapterRow.name == adapter.name),
+            lambda number: replace(adapter, version=number),
+            _row,
+            what=f"adapter {adapter.name!r}",
+            is_settled=is_registered,
         )
-        numbered = replace(adapter, version=(newest or 0) + 1)
-        try:
-            with s.begin_nested():
-                s.add(_row(numbered))
-        except DuplicateRowError:
-            if adapter.job_id is not None and by_job(s, adapter.tenant_id, adapter.job_id) is not None:
-                return None
-            continue
-        return numbered
-    raise RuntimeError(f"no free version of adapter {adapter.name!r} after {VERSION_ATTEMPTS} attempts")
+    except DuplicateRowError:
+        return None
 
 
 def get(s: Session, tenant_id: str, adapter_id: str) -> Adapter | None:
     """One adapter by id."""
-    if not _askable(adapter_id):
+    if not is_askable(adapter_id):
         return None
     row = s.scalar(select(AdapterRow).where(AdapterRow.tenant_id == tenant_id, AdapterRow.id == adapter_id))
     return _record(row) if row is not None and row.id == adapter_id else None
@@ -54,7 +49,7 @@ def by_job(s: Session, tenant_id: str, job_id: str) -> Adapter | None:
 
 def by_name(s: Session, tenant_id: str, name: str) -> list[Adapter]:
     """All versions of a name, newest first. Names are told apart by case on every database."""
-    if not _askable(name):
+    if not is_askable(name):
         return []
     rows = s.scalars(
         select(AdapterRow)
@@ -93,11 +88,6 @@ def set_state(s: Session, tenant_id: str, adapter_id: str, state: AdapterState) 
     ).one()
     row.state = state
     s.flush()
-
-
-def _askable(text: str) -> bool:
-    """Names and ids are printable ASCII. Other text cannot match, and some databases fail on it (NUL)."""
-    return text.isascii() and text.isprintable()
 
 
 def _row(adapter: Adapter) -> AdapterRow:

@@ -1,5 +1,6 @@
 """A request as a client makes it, and the answer it gets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.compose.records import CompositionSpec
-from core.engine.records import FinishReason, Message
+from core.engine.records import FinishReason, Message, TokenFacts
 
 
 class InferenceRequest(BaseModel):
@@ -23,6 +24,7 @@ class InferenceRequest(BaseModel):
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     seed: int | None = None
     stop: tuple[str, ...] = Field(default=(), max_length=8)
+    logprobs: bool = Field(False, description="Whether the answer tells each token's log-probability.")
 
     @model_validator(mode="after")
     def _one_way(self) -> "InferenceRequest":
@@ -32,8 +34,17 @@ class InferenceRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """What a tenant's requests may take of the engine: a share beside others, a priority among its own, seconds."""
+
+    share: float = 1.0
+    priority: int = 0
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterUsed:
-    """An adapter that took part in an answer."""
+    """An adapter that took part in an answer, with its weight there, on the blocks of `layers` (None: on all)."""
 
     id: str
     name: str
@@ -41,11 +52,67 @@ class AdapterUsed:
     type: str
     digest: str
     weight: float
+    layers: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What a request gate decided. `chosen` is the adapter that answers, as shown; None: the base, for `reason`.
+
+    `probability` is the gate's own of what it chose, or of the likeliest when it abstained. `probabilities` are by
+    adapter, «base» is the base; their `entropy` is in nats.
+    """
+
+    gate: str
+    chosen: str | None
+    probability: float
+    probabilities: Mapping[str, float]
+    entropy: float
+    abstained: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One generated token: its text, and what the model was sure of there (nats; margin of probabilities)."""
+
+    token: str
+    logprob: float
+    entropy: float
+    margin: float
+
+    @classmethod
+    def of(cls, text: str, facts: TokenFacts) -> "TokenLogprob":
+        """From what the engine tells."""
+        return cls(text, facts.logprob, facts.entropy, facts.margin)
+
+
+@dataclass(frozen=True, slots=True)
+class StageTrace:
+    """One stage of a pipeline as it ran: what it was sent, what it answered, with what and at what cost."""
+
+    name: str
+    system: str | None
+    prompt: str
+    text: str
+    finish_reason: FinishReason
+    adapters: tuple[AdapterUsed, ...]
+    routing: Routing | None
+    composition_key: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    latency_ms: float
+    queued_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceAnswer:
-    """The answer, what made it and what it cost. Text is untrusted: show it literally."""
+    """The answer, what made it and what it cost. Text is untrusted: show it literally.
+
+    Means and the least margin are over the generated tokens (nats). Of a pipeline, tokens and times are those of all
+    stages together, which stand in `stages`; text, means and log-probabilities are the last one's.
+    """
 
     request_id: str
     text: str
@@ -59,6 +126,13 @@ class InferenceAnswer:
     latency_ms: float
     queued_ms: float
     mean_logprob: float
+    mean_entropy: float = 0.0
+    min_margin: float = 0.0
+    cached_tokens: int = 0
+    first_token_ms: float = 0.0
+    routing: Routing | None = None
+    stages: tuple[StageTrace, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

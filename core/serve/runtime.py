@@ -1,21 +1,25 @@
 """One request: who asks, what it means, the answer. The database is never held while the engine works."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
 
-from core.compose import service as compose
-from core.compose.records import CompositionSpec, ResolvedComposition
-from core.engine.records import Chunk, EnginePort, Generation, GenerationRequest
+from core.compose.cache import CompositionCache
+from core.compose.resolved import Resolved, ResolvedComposition, ResolvedPipeline
+from core.engine.records import EnginePort, GenerationRequest
 from core.errors import IntegrityError, InvalidInputError
 from core.registry import service as registry
 from core.registry.records import Adapter, AdapterState
-from core.serve.models import ChosenModel, find_model, list_models
-from core.serve.records import AdapterUsed, AnswerPiece, InferenceAnswer, InferenceRequest, ServedModel
+from core.serve.answers import Plan, TokenTexts, answer_of
+from core.serve.models import list_models
+from core.serve.pieces import AnswerPieces, begin_pipeline, begin_single
+from core.serve.pipelines import PipelineRun
+from core.serve.records import AnswerLimits, InferenceAnswer, InferenceRequest, ServedModel
+from core.serve.resolution import Resolutions
+from core.serve.steps import begin_step
 from core.storage.database import Database
 from core.storage.ids import new_id
 from core.tenants import audit
@@ -24,7 +28,9 @@ from core.tenants.records import Permission, Principal
 LOG = structlog.get_logger(__name__)
 MAX_FALLBACKS = 5
 T = TypeVar("T")
+RequestHook = Callable[[Principal, InferenceRequest], InferenceRequest]
 AnswerHook = Callable[[Principal, InferenceRequest, InferenceAnswer], None]
+LimitsOf = Callable[[Principal], AnswerLimits]
 
 
 def utc_now() -> datetime:
@@ -32,24 +38,23 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A request made definite. It keeps its adapters, whatever is swapped or archived meanwhile."""
+def no_limits(_: Principal) -> AnswerLimits:
+    """Everybody alike."""
+    return AnswerLimits()
 
-    request_id: str
-    model: str
-    resolved: ResolvedComposition
-    generation: GenerationRequest
-    base_name: str
-    started: float
+
+def numbered(token_ids: Sequence[int]) -> Sequence[str]:
+    """Names for tokens where nobody can say their text."""
+    return tuple(f"<{token_id}>" for token_id in token_ids)
 
 
 class Runtime:
     """Answers requests of all tenants from any thread.
 
-    An adapter whose files have changed since they were registered goes into quarantine, and a request that names
-    it by name is answered by the newest version that is left. `hooks` see every whole answer; their errors are
-    logged and change nothing.
+    `before` may change a request before it is resolved (which variant of an experiment answers); what it raises
+    reaches the caller. `hooks` see every whole answer; their errors are logged and change nothing. `limits` says what
+    a tenant's requests may take, `token_texts` what the text of a token is. An adapter whose files have changed since
+    they were registered goes into quarantine, and a request that names it by name is answered by a version that is left.
     """
 
     def __init__(
@@ -57,15 +62,21 @@ class Runtime:
         database: Database,
         engine: Callable[[], EnginePort],
         *,
+        cache: CompositionCache | None = None,
         max_new_tokens: int = 512,
+        before: Sequence[RequestHook] = (),
         hooks: Sequence[AnswerHook] = (),
+        limits: LimitsOf = no_limits,
+        token_texts: TokenTexts = numbered,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._database = database
-        self._engine = engine
+        self._database, self._engine = database, engine
+        self.cache = cache or CompositionCache(engine)
         self._max_new_tokens = max_new_tokens
-        self._hooks = tuple(hooks)
+        self._before, self._hooks = tuple(before), tuple(hooks)
+        self._limits, self._token_texts = limits, token_texts
         self._clock = clock
+        self._resolutions = Resolutions(database)
 
     def answer(
         self,
@@ -77,30 +88,43 @@ class Runtime:
     ) -> InferenceAnswer:
         """Answer one request. Blocks until done. The answer has the `request_id` that an edge has told its client.
 
-        Raises PermissionDeniedError, NotFoundError, ConflictError, InvalidInputError, BusyError, UnavailableError.
+        Raises PermissionDeniedError, NotFoundError, ConflictError, InvalidInputError (StageFailedError where a stage
+        of a pipeline did not keep its contract), BusyError, UnavailableError.
         """
 
-        def generate(engine: EnginePort, plan: _Plan) -> tuple[_Plan, Generation]:
-            return plan, engine.generate(plan.resolved.composition, plan.generation, cancelled=cancelled)
+        def generate(engine: EnginePort, plan: Plan) -> InferenceAnswer:
+            if isinstance(plan.resolved, ResolvedPipeline):
+                run = PipelineRun(engine, self.cache, plan, plan.resolved, self._max_new_tokens)
+                return run.run(cancelled, self._token_texts)
+            with begin_step(engine, self.cache, plan.resolved, plan.request.messages) as step:
+                asked = self._generation_request(plan)
+                generation = engine.generate(step.composition, asked, cancelled=cancelled)
+            return answer_of(plan, generation, step.adapters, step.routing, self._token_texts)
 
-        plan, generation = self._act(principal, request, generate, request_id)
-        answer = _answer(plan, generation)
-        self._tell(principal, request, answer)
+        plan, answer = self._act(principal, request, generate, request_id)
+        self._tell(principal, plan.request, answer)
         return answer
 
     def stream(
         self, principal: Principal, request: InferenceRequest, *, request_id: str | None = None
-    ) -> "AnswerPieces":
+    ) -> AnswerPieces:
         """Answer piece by piece. Closing what comes back cancels the request.
 
-        Returns when the first piece is there: until then errors are raised here, as `answer` raises them.
+        Returns when the first piece is there: until then errors are raised here, as `answer` raises them. Of a
+        pipeline the last stage comes in pieces, after the others are over.
         """
 
-        def begin(engine: EnginePort, plan: _Plan) -> AnswerPieces:
-            chunks = engine.stream(plan.resolved.composition, plan.generation)
-            return AnswerPieces(next(chunks), chunks, plan, lambda a: self._tell(principal, request, a))
+        def begin(engine: EnginePort, plan: Plan) -> AnswerPieces:
+            def tell(answer: InferenceAnswer) -> None:
+                self._tell(principal, plan.request, answer)
 
-        return self._act(principal, request, begin, request_id)
+            if isinstance(plan.resolved, ResolvedPipeline):
+                run = PipelineRun(engine, self.cache, plan, plan.resolved, self._max_new_tokens)
+                return begin_pipeline(engine, run, plan, tell, self._token_texts)
+            step = begin_step(engine, self.cache, plan.resolved, plan.request.messages)
+            return begin_single(engine, step, plan, self._generation_request(plan), tell, self._token_texts)
+
+        return self._act(principal, request, begin, request_id)[1]
 
     def models(self, principal: Principal) -> list[ServedModel]:
         """Everything that a request of this principal may name."""
@@ -111,50 +135,46 @@ class Runtime:
                 s, principal.tenant_id, base_name=status.base_name, base_digest=status.base_digest
             )
 
+    def close(self) -> None:
+        """End what prepares compositions in the background."""
+        self.cache.close()
+
     def _act(
         self,
         principal: Principal,
         request: InferenceRequest,
-        act: Callable[[EnginePort, _Plan], T],
+        act: Callable[[EnginePort, Plan], T],
         request_id: str | None,
-    ) -> T:
-        """Resolve, prepare, act; again with what is left after a damaged adapter went into quarantine."""
+    ) -> tuple[Plan, T]:
+        """Resolve and act; again with what is left after a damaged adapter went into quarantine."""
         started, request_id = time.perf_counter(), request_id or new_id("req")
         principal.require(Permission.INFER)
-        engine = self._engine()
+        self._check_length(request)
+        for hook in self._before:
+            request = hook(principal, request)
+        engine, limits = self._engine(), self._limits(principal)
+        base_name = engine.status().base_name
         attempts = 0
         while True:
             attempts += 1
-            plan = self._plan(principal, request, engine, started, request_id)
+            meaning = self._resolutions.find(principal.tenant_id, request, engine, base_name)
+            plan = Plan(
+                request_id,
+                meaning.label,
+                meaning.resolved,
+                request,
+                limits,
+                principal.tenant_id,
+                base_name,
+                started,
+            )
             try:
-                if plan.resolved.composition.terms:
-                    engine.prepare(plan.resolved.composition)
-                return act(engine, plan)
+                return plan, act(engine, plan)
             except IntegrityError:
                 if not self._quarantine(principal, plan.resolved) or attempts > MAX_FALLBACKS:
                     raise
 
-    def _plan(
-        self,
-        principal: Principal,
-        request: InferenceRequest,
-        engine: EnginePort,
-        started: float,
-        request_id: str,
-    ) -> _Plan:
-        generation = self._generation_request(request)
-        base_name = engine.status().base_name
-        with self._database.reading() as s:
-            if request.model is not None:
-                chosen = find_model(s, principal.tenant_id, request.model, base_name)
-            elif request.composition is not None:
-                chosen = ChosenModel("composition", request.composition)
-            else:
-                chosen = ChosenModel(base_name, CompositionSpec())
-            resolved = compose.resolve(s, principal.tenant_id, chosen.spec, base_digest=engine.base_digest)
-        return _Plan(request_id, chosen.label, resolved, generation, base_name, started)
-
-    def _generation_request(self, request: InferenceRequest) -> GenerationRequest:
+    def _check_length(self, request: InferenceRequest) -> None:
         asked = request.max_new_tokens
         if asked > self._max_new_tokens and "max_new_tokens" in request.model_fields_set:
             raise InvalidInputError(
@@ -162,22 +182,29 @@ class Runtime:
                 f"The limit here is {self._max_new_tokens:,}.",
                 "Ask for fewer, or raise RMN_MAX_NEW_TOKENS.",
             )
+
+    def _generation_request(self, plan: Plan) -> GenerationRequest:
+        request, limits = plan.request, plan.limits
         return GenerationRequest(
             messages=request.messages,
-            max_new_tokens=min(asked, self._max_new_tokens),
+            max_new_tokens=min(request.max_new_tokens, self._max_new_tokens),
             temperature=request.temperature,
             top_p=request.top_p,
             seed=request.seed,
             stop=request.stop,
+            owner=plan.tenant_id,
+            share=limits.share,
+            priority=limits.priority,
+            time_limit_s=limits.time_limit_s,
         )
 
-    def _quarantine(self, principal: Principal, resolved: ResolvedComposition) -> bool:
+    def _quarantine(self, principal: Principal, resolved: Resolved) -> bool:
         """Put those adapters away whose files really changed. False: none did."""
         put_away: list[Adapter] = []
         changed = False
         with self._database.transaction() as s:
-            for used, _ in resolved.adapters:
-                adapter = registry.get_adapter(s, principal.tenant_id, used.id)
+            for adapter_id in dict.fromkeys(adapter.id for adapter in _adapters(resolved)):
+                adapter = registry.get_adapter(s, principal.tenant_id, adapter_id)
                 checked = registry.check_on_disk(s, adapter)
                 changed = changed or checked.state is AdapterState.QUARANTINED
                 if checked.state is not adapter.state:
@@ -194,6 +221,7 @@ class Runtime:
                 )
         for adapter in put_away:
             LOG.error("adapter.quarantined", tenant_id=principal.tenant_id, adapter_id=adapter.id)
+            self.cache.forget_adapter(adapter.digest)
         return changed
 
     def _tell(self, principal: Principal, request: InferenceRequest, answer: InferenceAnswer) -> None:
@@ -206,61 +234,10 @@ class Runtime:
                 )
 
 
-class AnswerPieces:
-    """A streamed answer. The last piece carries the whole; `close`, or dropping it, cancels."""
-
-    def __init__(
-        self, first: Chunk, rest: Iterator[Chunk], plan: _Plan, tell: Callable[[InferenceAnswer], None]
-    ) -> None:
-        self._waiting: Chunk | None = first
-        self._rest, self._plan, self._tell = rest, plan, tell
-
-    @property
-    def request_id(self) -> str:
-        """The id that the whole answer will have."""
-        return self._plan.request_id
-
-    @property
-    def model(self) -> str:
-        """What answers, as shown."""
-        return self._plan.model
-
-    def __iter__(self) -> "AnswerPieces":
-        return self
-
-    def __next__(self) -> AnswerPiece:
-        chunk, self._waiting = self._waiting, None
-        if chunk is None:
-            chunk = next(self._rest)
-        if chunk.final is None:
-            return AnswerPiece(chunk.text)
-        answer = _answer(self._plan, chunk.final)
-        self._tell(answer)
-        return AnswerPiece(chunk.text, answer)
-
-    def close(self) -> None:
-        """Stop the answer; what was not read is lost."""
-        self._waiting = None
-        close = getattr(self._rest, "close", None)
-        if close is not None:
-            close()
-
-
-def _answer(plan: _Plan, generation: Generation) -> InferenceAnswer:
-    return InferenceAnswer(
-        request_id=plan.request_id,
-        text=generation.text,
-        finish_reason=generation.finish_reason,
-        model=plan.model,
-        adapters=tuple(
-            AdapterUsed(a.id, a.name, a.version, a.type.value, a.digest, weight)
-            for a, weight in plan.resolved.adapters
-        ),
-        composition_key=generation.composition_key,
-        base_name=plan.base_name,
-        prompt_tokens=generation.prompt_tokens,
-        completion_tokens=generation.completion_tokens,
-        latency_ms=(time.perf_counter() - plan.started) * 1000,
-        queued_ms=generation.queued_ms,
-        mean_logprob=generation.mean_logprob,
+def _adapters(resolved: Resolved) -> list[Adapter]:
+    parts: Sequence[ResolvedComposition] = (
+        [stage.resolved for stage in resolved.stages]
+        if isinstance(resolved, ResolvedPipeline)
+        else [resolved]
     )
+    return [adapter for part in parts for adapter, _ in part.adapters]

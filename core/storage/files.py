@@ -37,6 +37,24 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def staged_file(final: Path, mode: int = 0o644) -> Iterator[Path]:
+    """A temporary file beside `final` that is synced and renamed when the block ends well, and goes otherwise."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own: a writer that still opens its file after it has failed finds nothing to put it into.
+    folder = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.", suffix=".part"))
+    part = folder / final.name
+    part.touch()
+    try:
+        yield part
+        _sync_file(part)
+        part.chmod(mode)
+        part.replace(final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sync_directory(final.parent)
+
+
+@contextmanager
 def staged_directory(final: Path) -> Iterator[Path]:
     """A temporary folder beside `final` that becomes `final` in one rename when the block ends well.
 

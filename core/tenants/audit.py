@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session
 
 from core.errors import NotFoundError
 from core.storage.text import storable, storable_document
-from core.tenants import store
 from core.tenants.records import AuditEntry, AuditVerdict
+from core.tenants.store import audit as store
+from core.tenants.store import people
 
 FIRST_HASH = "0" * 64
 NAME_LETTERS = 200
@@ -72,7 +73,7 @@ def verify(s: Session, tenant_id: str, *, anchored_head: str | None = None) -> A
     Raises NotFoundError for a tenant that does not exist.
     """
     noted = store.audit_head(s, tenant_id)
-    if noted is None and store.tenant_by_id(s, tenant_id) is None:
+    if noted is None and people.tenant_by_id(s, tenant_id) is None:
         raise NotFoundError("There is no such workspace.")
     kept = {FIRST_HASH if noted is None else noted[1], anchored_head or FIRST_HASH}
     try:

@@ -1,7 +1,7 @@
 """Who may do what."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -74,6 +74,51 @@ class Tenant:
     name: str
     simulated: bool
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """What a workspace may use. None: what the settings say.
+
+    `weight` is its part of the engine beside others, `priority` says whose request is taken first when all threads
+    that wait for answers are busy.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    concurrent_requests: int | None = None
+    priority: int = 0
+    weight: int = 1
+
+    def over(self, defaults: "TenantLimits") -> "TenantLimits":
+        """What counts: these, and where one is None that of `defaults`. None there: no limit."""
+        return replace(
+            self,
+            **{
+                name: getattr(defaults, name)
+                for name in LIMIT_NAMES
+                if getattr(self, name) is None and getattr(defaults, name) is not None
+            },
+        )
+
+
+LIMIT_NAMES = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "concurrent_requests")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDay:
+    """What a workspace used on one day (UTC): answers, tokens read, tokens generated."""
+
+    day: date
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Read and generated."""
+        return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 from core.errors import ConflictError, InvalidInputError, NotAuthenticatedError, NotFoundError
 from core.storage.ids import new_id
 from core.storage.text import storable
-from core.tenants import credentials, store
+from core.tenants import credentials
 from core.tenants.audit import FIRST_HASH
 from core.tenants.records import ApiKey, NewApiKey, NewSession, Principal, Role, Tenant, User
+from core.tenants.store import credentials as credential_store
+from core.tenants.store import people as people_store
 
 NAME_LETTERS = 100
 EMAIL_LETTERS = 254
@@ -27,7 +29,7 @@ def create_tenant(s: Session, *, name: str, simulated: bool = False, now: dateti
     stem = _slug(name)
     tenant = Tenant(new_id("ten"), stem, name, simulated, now)
     number = 1
-    while not store.insert_tenant(s, tenant, FIRST_HASH):
+    while not people_store.insert_tenant(s, tenant, FIRST_HASH):
         number += 1
         tenant = replace(tenant, slug=f"{stem}-{number}")
     return tenant
@@ -35,7 +37,7 @@ def create_tenant(s: Session, *, name: str, simulated: bool = False, now: dateti
 
 def get_tenant(s: Session, tenant_id: str) -> Tenant:
     """Raises NotFoundError."""
-    tenant = store.tenant_by_id(s, tenant_id)
+    tenant = people_store.tenant_by_id(s, tenant_id)
     if tenant is None:
         raise NotFoundError("There is no such workspace.")
     return tenant
@@ -43,12 +45,12 @@ def get_tenant(s: Session, tenant_id: str) -> Tenant:
 
 def find_tenant_by_slug(s: Session, slug: str) -> Tenant | None:
     """The workspace with this slug."""
-    return store.tenant_by_slug(s, slug)
+    return people_store.tenant_by_slug(s, slug)
 
 
 def list_tenants(s: Session) -> list[Tenant]:
     """All workspaces, oldest first. For the command line: no screen or route may show them."""
-    return store.tenants(s)
+    return people_store.tenants(s)
 
 
 def add_user(
@@ -73,18 +75,18 @@ def add_user(
         has_password=password is not None,
         created_at=now,
     )
-    store.insert_user(s, user, None if password is None else credentials.hash_password(password))
+    people_store.insert_user(s, user, None if password is None else credentials.hash_password(password))
     return user
 
 
 def list_users(s: Session, tenant_id: str) -> list[User]:
     """The people of a workspace, by e-mail."""
-    return store.users(s, tenant_id)
+    return people_store.users(s, tenant_id)
 
 
 def get_user(s: Session, tenant_id: str, user_id: str) -> User:
     """Raises NotFoundError, also for a user of another tenant."""
-    user = store.user_by_id(s, tenant_id, user_id)
+    user = people_store.user_by_id(s, tenant_id, user_id)
     if user is None:
         raise NotFoundError("There is no such account in this workspace.")
     return user
@@ -92,7 +94,7 @@ def get_user(s: Session, tenant_id: str, user_id: str) -> User:
 
 def find_user(s: Session, tenant_id: str, email: str) -> User | None:
     """The account with this e-mail, however it is capitalized."""
-    return store.user_by_email(s, tenant_id, _email_form(email))
+    return people_store.user_by_email(s, tenant_id, _email_form(email))
 
 
 def change_role(s: Session, tenant_id: str, user_id: str, role: Role) -> User:
@@ -100,7 +102,7 @@ def change_role(s: Session, tenant_id: str, user_id: str, role: Role) -> User:
     user = get_user(s, tenant_id, user_id)
     if role is not Role.ADMIN:
         _keep_an_admin(s, tenant_id, user_id)
-    store.change_user(s, tenant_id, user_id, role=Role(role).value)
+    people_store.change_user(s, tenant_id, user_id, role=Role(role).value)
     return replace(user, role=Role(role))
 
 
@@ -108,23 +110,23 @@ def deactivate_user(s: Session, tenant_id: str, user_id: str, *, now: datetime) 
     """Shut a person out: sessions end, links become void. Raises ConflictError for the last administrator."""
     user = get_user(s, tenant_id, user_id)
     _keep_an_admin(s, tenant_id, user_id)
-    store.change_user(s, tenant_id, user_id, active=False)
-    store.end_sessions_of(s, tenant_id, user_id, now)
-    store.void_links_of(s, tenant_id, user_id, now)
+    people_store.change_user(s, tenant_id, user_id, active=False)
+    credential_store.end_sessions_of(s, tenant_id, user_id, now)
+    credential_store.void_links_of(s, tenant_id, user_id, now)
     return replace(user, active=False)
 
 
 def reactivate_user(s: Session, tenant_id: str, user_id: str) -> User:
     """Let a person in again; they sign in anew."""
     user = get_user(s, tenant_id, user_id)
-    store.change_user(s, tenant_id, user_id, active=True)
+    people_store.change_user(s, tenant_id, user_id, active=True)
     return replace(user, active=True)
 
 
 def set_password(s: Session, tenant_id: str, user_id: str, password: str) -> None:
     """Raises InvalidInputError for one that is too short. Sessions go on; end_all_sessions ends them."""
     get_user(s, tenant_id, user_id)
-    store.change_user(s, tenant_id, user_id, password_hash=credentials.hash_password(password))
+    people_store.change_user(s, tenant_id, user_id, password_hash=credentials.hash_password(password))
 
 
 def sign_in_with_password(
@@ -134,7 +136,7 @@ def sign_in_with_password(
 
     An e-mail that has accounts in several workspaces needs `tenant_slug`. The caller limits failed attempts.
     """
-    found = store.who_may_sign_in(s, _email_form(email), tenant_slug)
+    found = people_store.who_may_sign_in(s, _email_form(email), tenant_slug)
     user, password_hash = found[0] if len(found) == 1 else (None, None)
     right = credentials.password_matches(password, password_hash)
     if user is None or password_hash is None or not right:
@@ -144,7 +146,9 @@ def sign_in_with_password(
             "Try again, name your workspace if you have several, or ask an administrator for a sign-in link.",
         )
     if credentials.needs_new_hash(password_hash):
-        store.change_user(s, user.tenant_id, user.id, password_hash=credentials.hash_password(password))
+        people_store.change_user(
+            s, user.tenant_id, user.id, password_hash=credentials.hash_password(password)
+        )
     return _open_session(s, user, hours, now)
 
 
@@ -157,13 +161,13 @@ def make_sign_in_link(s: Session, tenant_id: str, user_id: str, *, minutes: floa
         )
     token = credentials.new_token()
     until = now + timedelta(minutes=minutes)
-    store.insert_link(s, user, token_hash=credentials.fingerprint(token), at=now, until=until)
+    credential_store.insert_link(s, user, token_hash=credentials.fingerprint(token), at=now, until=until)
     return token
 
 
 def redeem_sign_in_link(s: Session, token: str, *, hours: float, now: datetime) -> NewSession:
     """Turn a link's token into a session. Raises NotAuthenticatedError when it is spent."""
-    user = store.use_link(s, credentials.fingerprint(token), now)
+    user = credential_store.use_link(s, credentials.fingerprint(token), now)
     if user is None:
         raise NotAuthenticatedError(
             "This sign-in link does not work.",
@@ -176,7 +180,7 @@ def redeem_sign_in_link(s: Session, token: str, *, hours: float, now: datetime) 
 def authenticate_session(s: Session, token: str, *, now: datetime) -> Principal | None:
     """Who a session's token belongs to, with the role that they have now; None when it is not good."""
     wanted = credentials.fingerprint(token)
-    found = store.open_session(s, wanted, now)
+    found = credential_store.open_session(s, wanted, now)
     if found is None or not credentials.same(found[0], wanted):
         return None
     return _principal_of(found[1], found[2])
@@ -184,13 +188,13 @@ def authenticate_session(s: Session, token: str, *, now: datetime) -> Principal 
 
 def end_session(s: Session, token: str, *, now: datetime) -> None:
     """Sign out."""
-    store.end_session(s, credentials.fingerprint(token), now)
+    credential_store.end_session(s, credentials.fingerprint(token), now)
 
 
 def end_all_sessions(s: Session, tenant_id: str, user_id: str, *, now: datetime) -> int:
     """Sign a person out everywhere; returns how many sessions were open."""
     get_user(s, tenant_id, user_id)
-    return store.end_sessions_of(s, tenant_id, user_id, now)
+    return credential_store.end_sessions_of(s, tenant_id, user_id, now)
 
 
 def create_api_key(
@@ -220,14 +224,14 @@ def create_api_key(
         last_used_at=None,
         revoked_at=None,
     )
-    store.insert_key(s, key, credentials.fingerprint(secret))
+    credential_store.insert_key(s, key, credentials.fingerprint(secret))
     return NewApiKey(key, secret)
 
 
 def revoke_api_key(s: Session, tenant_id: str, key_id: str, *, now: datetime) -> ApiKey:
     """Make a key useless at once. Raises NotFoundError; revoking twice keeps the first moment."""
-    store.revoke_key(s, tenant_id, key_id, now)
-    key = store.key_by_id(s, tenant_id, key_id)
+    credential_store.revoke_key(s, tenant_id, key_id, now)
+    key = credential_store.key_by_id(s, tenant_id, key_id)
     if key is None:
         raise NotFoundError("There is no such key in this workspace.")
     return key
@@ -235,7 +239,7 @@ def revoke_api_key(s: Session, tenant_id: str, key_id: str, *, now: datetime) ->
 
 def list_api_keys(s: Session, tenant_id: str) -> list[ApiKey]:
     """All keys of a workspace, newest first, revoked ones too."""
-    return store.keys(s, tenant_id)
+    return credential_store.keys(s, tenant_id)
 
 
 def authenticate_api_key(s: Session, secret: str, *, now: datetime) -> Principal | None:
@@ -243,24 +247,24 @@ def authenticate_api_key(s: Session, secret: str, *, now: datetime) -> Principal
     if not credentials.looks_like_api_secret(secret):
         return None
     wanted = credentials.fingerprint(secret)
-    found = store.good_key(s, wanted, now)
+    found = credential_store.good_key(s, wanted, now)
     if found is None or not credentials.same(found[0], wanted):
         return None
     _, key, tenant = found
     if key.last_used_at is None or now - key.last_used_at >= KEY_USE_NOTED_EVERY:
-        store.note_key_use(s, key.id, now)
+        credential_store.note_key_use(s, key.id, now)
     return Principal(tenant.id, tenant.name, f"{key.name} ({key.prefix}…)", key.role, key_id=key.id)
 
 
 def forget_spent_credentials(s: Session, *, before: datetime) -> None:
     """Remove sessions and sign-in links that were over before a moment."""
-    store.delete_spent(s, before)
+    credential_store.delete_spent(s, before)
 
 
 def _open_session(s: Session, user: User, hours: float, now: datetime) -> NewSession:
     token = credentials.new_token()
     until = now + timedelta(hours=hours)
-    store.insert_session(s, user, token_hash=credentials.fingerprint(token), at=now, until=until)
+    credential_store.insert_session(s, user, token_hash=credentials.fingerprint(token), at=now, until=until)
     return NewSession(token, _principal_of(user, get_tenant(s, user.tenant_id)), until)
 
 
@@ -269,7 +273,7 @@ def _principal_of(user: User, tenant: Tenant) -> Principal:
 
 
 def _keep_an_admin(s: Session, tenant_id: str, user_id: str) -> None:
-    if store.lock_active_admins(s, tenant_id) == [user_id]:
+    if people_store.lock_active_admins(s, tenant_id) == [user_id]:
         raise ConflictError(
             "This is the last administrator of the workspace.",
             "Without one nobody could manage people and keys any more.",

@@ -25,6 +25,11 @@ class BaseShape:
     linears: Mapping[str, tuple[int, int]]
 
     @property
+    def parameters(self) -> int:
+        """Weights of the base, all of them."""
+        return self.weights.linear + self.weights.other
+
+    @property
     def linear_parameters(self) -> int:
         """Weights of the adapted kind of layers: what a token is multiplied with on its way."""
         return sum(outputs * inputs for outputs, inputs in self.linears.values())

@@ -15,9 +15,10 @@ GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 
 
 def prompt_turns(example: Example) -> list[Turn]:
-    """The turns before the answer: the system turn, where there is one, and the prompt."""
+    """The turns before the answer: the system turn and the earlier turns, where there are any, and the prompt."""
     system = [{"role": "system", "content": example.system}] if example.system else []
-    return [*system, {"role": "user", "content": example.prompt}]
+    earlier = [{"role": role, "content": text} for role, text in example.history]
+    return [*system, *earlier, {"role": "user", "content": example.prompt}]
 
 
 def answer_turns(example: Example) -> list[Turn]:

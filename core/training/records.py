@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from core.registry.records import AdapterType
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$"
+NAME_WORDS = "use 1 to 100 letters, digits, spaces, dots, dashes and underscores, a letter or digit first"
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -82,7 +83,10 @@ def readable_reasons(error: ValueError) -> str:
     reasons = []
     for each in error.errors():
         field = ".".join(map(str, each["loc"])) or "The values"
-        reasons.append(f"{field}: {each['msg'].removeprefix('Value error, ')}.")
+        reason = each["msg"].removeprefix("Value error, ")
+        if each["type"] == "string_pattern_mismatch" and field == "name":
+            reason = NAME_WORDS
+        reasons.append(f"{field}: {reason}.")
     return " ".join(reasons)
 
 

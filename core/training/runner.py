@@ -35,6 +35,7 @@ from core.training.attention import attend_in_float32
 from core.training.bfloat16 import cpu_multiplies_bfloat16
 from core.training.callback import Reporter
 from core.training.checkpoints import RunFolder
+from core.training.cpu import training_threads
 from core.training.estimate import SECONDS_PER_EVALUATED_TOKEN, total_steps
 from core.training.evaluate import evaluate_adapter, evaluation_document, held_out_rows
 from core.training.progress import Clock, Progress, Stop
@@ -76,13 +77,15 @@ def run_training(
     quiet_libraries()
     set_seed(spec.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # It would write every new tensor once more. Set by name: the module hides it from type checkers.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     progress.enter("loading the base")
     base = load_base(
         work.base.folder,
         quantization=spec.quantization,
         dtype=settings.base_dtype,
         device=settings.device,
-        threads=settings.effective_training_threads,
+        threads=training_threads(settings.training_threads, work.base.parameters),
     )
     if folder.trained.is_dir():
         model = PeftModel.from_pretrained(base.model, folder.trained)
@@ -125,7 +128,8 @@ def _train(
     write_atomically(folder.training, json.dumps(figures, indent=1).encode())
     with staged_directory(folder.trained) as staging:
         save_adapter(trainer.model, staging, base.name)
-    return trainer.model
+    # Without the mixed precision of training: a run that is resumed after it is judged by the same numbers.
+    return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
 
 
 def build_trainer(

@@ -24,7 +24,7 @@ from core.registry.bases import base_folder
 from core.registry.records import AdapterState
 from core.settings import PROJECT_ROOT, Settings
 from core.training.base_shape import BaseShape, read_base_shape
-from core.training.cpu import cpu_has_bfloat16
+from core.training.cpu import cpu_has_bfloat16, training_threads
 from core.training.estimate import FinishedRun, Machine, RowLengths, estimate, finished_runs, training_flops
 from core.training.evaluate import held_out_rows
 from core.training.gpu import gpu_free_bytes
@@ -202,14 +202,16 @@ def check_memory(estimated: Estimate) -> None:
 
 def estimate_work(work: Work, settings: Settings) -> Estimate:
     """What a run that has been read would take on this machine."""
-    return estimate(work.spec, work.lengths, work.base, this_machine(settings), work.runs)
+    return estimate(
+        work.spec, work.lengths, work.base, this_machine(settings, work.base.parameters), work.runs
+    )
 
 
-def this_machine(settings: Settings) -> Machine:
+def this_machine(settings: Settings, parameters: int | None = None) -> Machine:
     """Threads and free memory of the device that a run would use."""
     on_gpu = gpu_free_bytes(settings.device)
     return Machine(
-        threads=settings.effective_training_threads,
+        threads=training_threads(settings.training_threads, parameters),
         on_gpu=on_gpu is not None,
         free_bytes=free_bytes(None) if on_gpu is None else on_gpu,
         base_dtype=settings.base_dtype,

@@ -94,6 +94,8 @@ def test_every_field_and_route_is_described(console: Console) -> None:
             if path not in ("/health", "/ready"):
                 assert {"401", "403", "422", "429"} <= told["responses"].keys(), (method, path)
                 assert told["security"], (method, path)
+                for busy in ("429", "503"):
+                    assert "Retry-After" in told["responses"][busy]["headers"], (method, path)
 
 
 def test_requests_with_a_body_have_examples(console: Console) -> None:

@@ -52,7 +52,7 @@ def test_the_engine_is_opened_once_by_many_threads(console: Console, monkeypatch
     opened: list[Settings] = []
     gate = threading.Event()
 
-    def open_slowly(settings: Settings, source: object) -> Any:
+    def open_slowly(settings: Settings, *_: object) -> Any:
         opened.append(settings)
         gate.wait(5)
         return object()

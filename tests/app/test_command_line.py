@@ -150,12 +150,19 @@ def test_a_federation_is_saved_shown_and_asked(run: Run, tmp_path: Path, adapter
     run("adapters", "import", str(package), "--name", "random", "--type", "task")
     run("federation", "save", "Half", "--adapter", "random:0.25")
     assert run("federation", "save", "Half", "--adapter", "random:0.5", "--description", "x")["version"] == 2
-    assert run("federation", "show", "Half@1")["spec"]["terms"] == [{"adapter": "random", "weight": 0.25}]
+    assert run("federation", "show", "Half@1")["spec"]["terms"] == [
+        {"adapter": "random", "weight": 0.25, "layers": None}
+    ]
     assert [f["name"] for f in run("federation", "list")] == ["Half"]
     assert "0.5·random" in run("federation", "list", text=True)
     answer = run("infer", "--federation", "Half", "--prompt", "x", "--max-new-tokens", "1")
     assert [a["weight"] for a in answer["adapters"]] == [0.5]
     assert run("federation", "show", "none", status=1)["error"]["code"] == "not_found"
+    whole = tmp_path / "pipeline.json"
+    stage = {"name": "first", "composition": {"terms": [{"adapter": "random", "layers": [0, 0]}]}}
+    whole.write_text(json.dumps({"method": "sequential", "stages": [stage]}))
+    run("federation", "save", "Line", "--composition", str(whole))
+    assert "first: 1·random [0–0]" in run("federation", "show", "Line", text=True)
 
 
 @pytest.mark.parametrize("text", ["random:99", ":1", "random:-9"])

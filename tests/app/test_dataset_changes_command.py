@@ -88,3 +88,17 @@ def test_a_training_set_is_made_from_a_raw_export_and_a_saved_mapping(run: Run, 
     assert checked["trainable"] is True
     assert checked["score"] >= 95
     assert run("dataset", "versions", "mine")[0]["change"] == "Made from retailer_alpha_events with alpha@1"
+
+
+def test_a_raw_export_comes_in_as_it_is_with_its_card_and_can_be_harmonized(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "north.csv"
+    file.write_bytes(b"Day,Clicks\n2026-03-01,3\n2026-03-02,4,too,many\n2026-03-03,5\n")
+    card = tmp_path / "about.json"
+    card.write_text(json.dumps({"retailer": "North Stores", "account_timezone": "Europe/Oslo"}))
+    assert main(["dataset", "import", str(file), "--card", str(card)]) == 2
+    made = run("dataset", "import", str(file), "--raw", "--card", str(card))
+    assert (made["kind"], made["rows"], made["broken_rows"]) == ("events", 2, 1)
+    assert run("dataset", "list", "--kind", "events")[0]["id"] == made["id"]
+    target = tmp_path / "again.csv"
+    run("dataset", "export", "north", "--to", str(target))
+    assert target.read_bytes() == file.read_bytes()

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -188,3 +189,29 @@ def test_every_failure_is_told_in_words(error: Exception, words: str) -> None:
     told = harmonize_child.explain(error)
     assert words in told.what
     assert told.next_step
+
+
+def test_what_is_submitted_twice_under_one_key_is_one_job(console: Console, principal: Principal) -> None:
+    first = submit(console, principal, key="draft-1")
+
+    def again(**more: Any) -> Job:
+        return harmonize.submit_harmonize(console, principal, dataset="north", mapping="north", **more)
+
+    assert again(key="draft-1").id == first.id
+    others = {again(key="draft-2").id, again(key="draft-1", format="csv").id, again().id, again().id}
+    assert len(others | {first.id}) == 5
+    with console.database.transaction() as s:
+        jobs.request_cancel(s, principal.tenant_id, first.id, now=console.clock())
+    assert again(key="draft-1").id not in {first.id, *others}
+
+
+def test_clicks_at_the_same_time_are_one_job(console: Console, principal: Principal) -> None:
+    submit(console, principal, key="warm")
+
+    def click(_: int) -> str:
+        return harmonize.submit_harmonize(
+            console, principal, dataset="north", mapping="north", key="draft"
+        ).id
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(click, range(4)))) == 1

@@ -173,6 +173,18 @@ def submitted(api: TestClient, trainer: Any) -> Any:
     return answer.json()
 
 
+def test_a_request_that_is_sent_again_under_its_key_is_one_job(
+    api: TestClient, trainer: Any, submitted: Any
+) -> None:
+    body = {"dataset": "north march", "mapping": "north"}
+    headers = {**trainer, "Idempotency-Key": "3f1c"}
+    sent = [api.post("/harmonize", headers=headers, json=body).json()["id"] for _ in range(3)]
+    assert len(set(sent)) == 1
+    assert sent[0] != submitted["id"]
+    too_long = {**trainer, "Idempotency-Key": "x" * 201}
+    assert api.post("/harmonize", headers=too_long, json=body).status_code == 422
+
+
 def test_a_dataset_is_harmonized_and_its_rows_are_downloaded(
     api: TestClient, console: Console, workspace: Any, submitted: Any
 ) -> None:

@@ -56,6 +56,7 @@ MAPPING: dict[str, Any] = {
     ],
 }
 SUGGESTION = {
+    "question",
     "source_field",
     "target",
     "transform",

@@ -115,6 +115,72 @@ def test_errors_are_those_that_the_client_knows(client: openai.OpenAI, address: 
         ask(stranger)
 
 
+@pytest.fixture
+def federations(console: Console, workspace: Any, adapter_zip: bytes, address: str) -> None:
+    """Gated and sequential ones, of two names for one adapter."""
+    headers = workspace.headers()
+    with httpx.Client(base_url=address, headers=headers, timeout=60) as http:
+        for name in ("alpha", "beta"):
+            files, form = {"file": ("a.zip", adapter_zip)}, {"name": name, "type": "task"}
+            assert http.post("/adapters", files=files, data=form).status_code == 201
+        stages = [
+            {"name": "one", "composition": {"terms": [{"adapter": "alpha"}]}, "max_new_tokens": 4},
+            {"name": "two", "composition": {}, "prompt": "{one} {input}"},
+        ]
+        specs: dict[str, Any] = {
+            "Token": {
+                "method": "gated",
+                "gate": {"kind": "token", "top_k": 1},
+                "terms": [{"adapter": "alpha"}, {"adapter": "beta", "layers": [0, 1]}],
+            },
+            "Pipe": {"method": "sequential", "stages": stages},
+            "Broken": {
+                "method": "sequential",
+                "stages": [stages[0], {**stages[1], "contract": {"kind": "json"}}],
+            },
+        }
+        for name, spec in specs.items():
+            saved = http.post("/composition/federations", json={"name": name, "spec": spec})
+            assert saved.status_code == 201, saved.text
+
+
+@pytest.mark.parametrize("model", ["Token", "Pipe"])
+def test_gated_and_sequential_federations_answer_whole_and_in_pieces(
+    client: openai.OpenAI, federations: None, model: str
+) -> None:
+    assert model in [each.id for each in client.models.list()]
+    whole = ask(client, model=model)
+    pieces = list(ask(client, model=model, stream=True, stream_options={"include_usage": True}))
+    text = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+    assert text == whole.choices[0].message.content
+    assert pieces[-1].usage == whole.usage
+    assert pieces[-1].system_fingerprint == whole.system_fingerprint
+
+
+def test_a_pipeline_that_breaks_its_contract_is_an_error_for_the_client(
+    client: openai.OpenAI, federations: None
+) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="«two»") as failed:
+        ask(client, model="Broken")
+    assert failed.value.code == "stage_failed"
+    with pytest.raises(openai.APIError, match="«two»"):
+        list(ask(client, model="Broken", stream=True))
+
+
+def test_log_probabilities_come_with_the_answer_and_with_the_last_piece(client: openai.OpenAI) -> None:
+    whole = ask(client, logprobs=True)
+    told = whole.choices[0].logprobs.content
+    assert len(told) == whole.usage.completion_tokens
+    assert all(each.logprob <= 0 and each.top_logprobs == [] for each in told)
+    assert "".join(each.token for each in told).startswith(whole.choices[0].message.content.strip()[:3])
+    pieces = list(ask(client, logprobs=True, stream=True))
+    assert pieces[-1].choices[0].logprobs.content == told
+    assert {piece.choices[0].logprobs for piece in pieces[:-1]} == {None}
+    assert ask(client).choices[0].logprobs is None
+    with pytest.raises(openai.UnprocessableEntityError, match="top_logprobs: not supported"):
+        ask(client, logprobs=True, top_logprobs=3)
+
+
 class Watched:
     """Passes a streamed answer on, and remembers whether it came to its end and whether it was closed."""
 

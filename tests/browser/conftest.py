@@ -89,7 +89,9 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def running(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("installation")
-    port = next_free_port("127.0.0.1", 8601)
+    # Each test process looks for its port in a range of its own.
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+    port = next_free_port("127.0.0.1", 8601 + 100 * worker)
     environment = os.environ | {"RMN_HOME": str(home), "RMN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     log = (home / "up.log").open("w+")
     process = subprocess.Popen(

@@ -58,7 +58,7 @@ def test_from_the_library_to_an_answer_of_the_composition(
     shoot(page, "job-light")
 
     page.get_by_text("Ask it in the composer").click()
-    page.get_by_role("heading", name="Playground").wait_for()
+    page.get_by_role("heading", name="Side by side").wait_for()
     visit.settle()
     add_second_adapter(visit)
     page.get_by_text("retailer_alpha · 1").click()
@@ -82,8 +82,9 @@ def add_second_adapter(visit: Any) -> None:
     option = visit.page.get_by_role("option").first
     if option.is_visible() and "No" not in option.inner_text()[:3]:
         option.click()
+        box.press("Escape")
         visit.settle()
-        handle = visit.page.locator(".st-key-composer-brand-weight").get_by_role("slider")
+        handle = visit.page.locator(".st-key-composer-weights").get_by_role("slider").last
         handle.focus()
         for _ in range(15):
             handle.press("ArrowLeft")

@@ -9,9 +9,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from core.tenants.records import Role
 from tests.core.training.tiny_base import make_tiny_base
 
 START_S, STOP_S = 180.0, 30.0
+SAY = [{"role": "user", "content": "hello"}]
 
 
 class Server:
@@ -60,9 +63,12 @@ class Server:
 
 
 @pytest.fixture
-def server(settings: Settings, tmp_path: Path) -> Iterator[tuple[Server, Settings, str]]:
+def server(
+    settings: Settings, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Server, Settings, str]]:
     base = make_tiny_base(tmp_path / "models")
-    chosen = settings.model_copy(update={"base_model": str(base), "log_json": True, "log_level": "debug"})
+    told = {"base_model": str(base), "log_json": True, "log_level": "debug", **getattr(request, "param", {})}
+    chosen = settings.model_copy(update=told)
     database = Database(chosen.resolved_database_url)
     now = datetime.now(UTC)
     with database.transaction() as s:
@@ -70,10 +76,12 @@ def server(settings: Settings, tmp_path: Path) -> Iterator[tuple[Server, Setting
         key = tenants.create_api_key(s, tenant.id, name="k", role=Role.ADMIN, created_by="t", now=now).secret
     database.close()
     running = Server(chosen, key)
-    running.wait_until_ready()
-    yield running, chosen, key
-    running.process.kill()
-    running.process.wait()
+    try:
+        running.wait_until_ready()
+        yield running, chosen, key
+    finally:
+        running.process.kill()
+        running.process.wait()
 
 
 def test_row_37_a_process_that_is_told_to_stop_finishes_what_it_answers_and_takes_nothing_new(
@@ -95,6 +103,9 @@ def test_row_37_a_process_that_is_told_to_stop_finishes_what_it_answers_and_take
                 "POST", f"{running.url}/v1/chat/completions", json=body, headers=running.headers
             ) as answer,
         ):
+            if answer.status_code == 503:  # who came after the pause: refused before anything was sent
+                assert answer.headers["retry-after"]
+                return "", True
             assert answer.status_code == 200
             for line in answer.iter_lines():
                 if number == 0 and not text:
@@ -135,6 +146,58 @@ def test_row_37_a_process_that_is_told_to_stop_finishes_what_it_answers_and_take
     assert re.search(r"rmn_[\w-]{20}", log) is None
     for file in settings.home.rglob("*"):
         assert not file.is_file() or key.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize(
+    ("server", "signals"),
+    [({"finish_seconds": 0.5, "max_batch_rows": 1, "drain_seconds": 0.2}, 1), ({"max_batch_rows": 1}, 2)],
+    indirect=["server"],
+    ids=["the time to finish is over", "a second SIGTERM"],
+)
+def test_row_37_answers_that_may_not_finish_end_cleanly_with_what_is_there(
+    server: tuple[Server, Settings, str], signals: int
+) -> None:
+    running, _, _ = server
+    began = threading.Event()
+
+    def ask(number: int) -> tuple[int, str]:
+        body = {"model": "base", "max_tokens": 100, "stream": True, "temperature": 1.5, "seed": number}
+        body["messages"] = [{"role": "user", "content": f"say {number}"}]
+        url, text = f"{running.url}/v1/chat/completions", ""
+        with httpx.stream("POST", url, json=body, headers=running.headers, timeout=60) as answer:
+            for line in answer.iter_lines():
+                began.set()
+                text += line + "\n"
+        return answer.status_code, text
+
+    with ThreadPoolExecutor(100) as pool:
+        asked = [pool.submit(ask, number) for number in range(100)]
+        assert began.wait(60)
+        told_at = time.monotonic()
+        for _ in range(signals):
+            running.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        if signals == 1:
+            time.sleep(0.1)  # the pause is over: the port is open, and nobody new is let in
+            with suppress(httpx.TransportError):
+                late = httpx.post(f"{running.url}/inference", json={"messages": SAY}, headers=running.headers)
+                assert late.status_code == 503
+                assert late.headers["retry-after"]
+        answers = [each.result() for each in asked if each.exception() is None]
+        failed = [each.exception() for each in asked if each.exception() is not None]
+        running.process.wait(STOP_S)
+    seconds = time.monotonic() - told_at
+    assert running.process.returncode in (0, -signal.SIGTERM), running.log.read_text()[-3000:]
+    assert seconds < STOP_S
+    whole = [text for status, text in answers if status == 200]
+    refused = [text for status, text in answers if status == 503]
+    assert whole
+    assert refused, f"all {len(whole)} were answered before the time was over"
+    assert len(whole) + len(refused) == len(answers)
+    # Nobody was cut off in the middle of an answer: it has an end that clients know, or it was never begun.
+    assert all(text.rstrip().endswith("data: [DONE]") or '"error"' in text for text in whole)
+    assert all(isinstance(error, httpx.ConnectError | httpx.ReadError) for error in failed), failed
+    assert "Traceback" not in running.log.read_text()
 
 
 def digest_of(path: Path) -> str:

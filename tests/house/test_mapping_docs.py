@@ -20,10 +20,10 @@ from core.errors import InvalidInputError
 from core.harmonize.apply import harmonize
 from core.harmonize.mapping_files import parse_mapping
 from core.harmonize.records import Mapping, Rule, SourceCard
-from core.harmonize.result_traps import BOUNDS
-from core.harmonize.source import open_source
-from core.harmonize.transforms import values_of
-from core.harmonize.traps_units import UNITS
+from core.harmonize.source.open import open_source
+from core.harmonize.traps.result import BOUNDS
+from core.harmonize.traps.units import UNITS
+from core.harmonize.values.transforms import values_of
 from core.rmis.vocabularies import QUALIFIERS, TRANSFORM_PARAMETERS, TransformOp
 from core.settings import PROJECT_ROOT
 
@@ -212,7 +212,7 @@ PUT_TOGETHER = {"unit.": UNITS, "result.": BOUNDS}
 
 
 def nodes_in_code() -> Iterator[ast.AST]:
-    for file in sorted((PROJECT_ROOT / "core" / "harmonize").glob("*.py")):
+    for file in sorted((PROJECT_ROOT / "core" / "harmonize").rglob("*.py")):
         yield from ast.walk(ast.parse(file.read_text("utf-8")))
 
 

@@ -38,7 +38,8 @@ def test_importing_an_entry_point_loads_no_torch(module: str) -> None:
 
 
 def test_what_the_screens_are_made_of_loads_no_torch() -> None:
-    parts = sorted(f"app.ui.{path.stem}" for path in (ROOT / "app" / "ui").glob("*.py"))
+    modules = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "app" / "ui").rglob("*.py"))
+    parts = sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)
     code = (
         f"import importlib, sys; [importlib.import_module(name) for name in {parts!r}]; "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"

@@ -1,13 +1,14 @@
 """Administration: people, keys, audit."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamlit.testing.v1 import AppTest
 
-from app.bootstrap import Console
-from core.tenants import audit
+from app.bootstrap import Console, shared_console
+from core.tenants import audit, limits
 from core.tenants import service as tenants
-from core.tenants.records import Role, User
+from core.tenants.records import Role, TenantLimits, UsageDay, User
 
 Open = Callable[..., AppTest]
 Read = Callable[[str], str]
@@ -119,3 +120,33 @@ def test_the_audit_log_filters_and_proves_that_it_is_whole(
     assert set(at.dataframe[0].value["action"]) == {"user.added"}
     at.button(key="audit-verify").click().run()
     assert at.success[0].value.startswith("Whole: 2 entries hold")
+
+
+LIMITS_TAB = ":material/speed: Limits and usage"
+
+
+def test_an_administrator_sees_limits_and_usage_and_only_the_operator_may_set_them(
+    open_as: Open, console: Console, read: Read
+) -> None:
+    with console.database.transaction() as s:
+        tenant = tenants.list_tenants(s)[0]
+        limits.set_limits(s, tenant.id, TenantLimits(tokens_per_day=1000), now=console.clock())
+        limits.add_usage(s, tenant.id, UsageDay(limits.day_of(console.clock()), 3, 200, 50))
+    at = tab(open_as(Role.ADMIN, "admin"), LIMITS_TAB)
+    shown = {metric.label: read(metric.value) for metric in at.metric}
+    assert shown["Tokens a day (UTC)"] == "1,000"
+    assert shown["Tokens a minute"] == "No limit"
+    assert at.dataframe[0].value["prompt_tokens"].tolist() == [200]
+    assert not [button for button in at.form_submit_button if button.label == "Save limits"]
+    operated = console.settings.model_copy(update={"operator_workspace": tenant.slug})
+    shared_console.set(replace(console, settings=operated))
+    at.run()
+    at.number_input(key=f"requests_per_minute-{tenant.id}").set_value(60)
+    at.number_input(key=f"weight-{tenant.id}").set_value(3)
+    submit(at, "Save limits")
+    with console.database.reading() as s:
+        assert limits.get_limits(s, tenant.id) == TenantLimits(60, tokens_per_day=1000, weight=3)
+        (entry,) = audit.list_entries(s, tenant.id, action="limits.changed")
+        assert entry.actor == "admin@demo.example"
+    at.text_input(key="limits-slug").set_value("nobody").run()
+    assert "no such workspace" in at.error[0].value

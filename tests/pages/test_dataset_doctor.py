@@ -10,10 +10,11 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app.actions import datasets
+from app.actions import datasets, examinations
 from app.bootstrap import Console
-from app.ui.dataset_export import ROWS_OF
-from app.ui.dataset_read import EXAMINABLE
+from app.ui.datasets.dialogs import MADE
+from app.ui.datasets.export import ROWS_OF
+from app.ui.datasets.read import EXAMINABLE
 from core.datasets.records import Dataset
 from core.datasets.score import Band
 from core.datasets.service import dataset_path
@@ -93,9 +94,20 @@ def test_sets_are_examined_one_by_one_when_asked_and_then_show_their_score(
     assert not at.exception
     assert "Not examined yet" not in shown(at)
     assert "examine-all" not in [button.key for button in at.button]
-    seen = [datasets.examine_dataset(console, trainer(console), d.id) for d in named(console)]
+    seen = [examinations.examine_dataset(console, trainer(console), d.id) for d in named(console)]
     for each in seen:
         assert f"{each.score:.1f} {each.band}" in shown(at)
+
+
+def test_a_score_is_still_known_after_a_restart(open_as: Open, console: Console) -> None:
+    made = add_set(console, rows_with_faults())
+    seen = examinations.examine_dataset(console, trainer(console), made.id)
+    st.cache_resource.clear()
+    at = open_as(Role.VIEWER, "datasets")
+    assert f"{seen.score:.1f} {seen.band}" in shown(at)
+    assert "2 of these sets are not examined yet." in shown(at)
+    opened = open_as(Role.VIEWER, "datasets", dataset=made.id)
+    assert metrics(opened)["Score"] == f"{seen.score:.1f}".replace(".", "\\.")
 
 
 def named(c: Console) -> list[Dataset]:
@@ -143,7 +155,7 @@ def test_the_table_has_score_quality_and_version(open_as: Open, console: Console
 
 def test_every_lost_point_names_its_rule_rows_and_lines(open_as: Open, console: Console) -> None:
     made = add_set(console, rows_with_faults())
-    seen = datasets.examine_dataset(console, trainer(console), made.id)
+    seen = examinations.examine_dataset(console, trainer(console), made.id)
     at = open_tab(open_as, made, "Problems")
     assert metrics(at)["Score"] == f"{seen.score:.1f}".replace(".", "\\.")
     table = at.dataframe[0].value
@@ -210,7 +222,7 @@ def test_a_viewer_sees_problems_but_no_button_that_changes_a_set(open_as: Open, 
 
 def test_lengths_and_balance_are_drawn_with_their_quantiles(open_as: Open, console: Console) -> None:
     made = add_set(console, rows_with_faults())
-    lengths = datasets.examine_dataset(console, trainer(console), made.id).summary.characters
+    lengths = examinations.examine_dataset(console, trainer(console), made.id).summary.characters
     assert lengths is not None
     at = open_tab(open_as, made, "Lengths and balance")
     figures = metrics(at)
@@ -278,7 +290,7 @@ def test_a_split_says_what_came_out_and_makes_a_version(open_as: Open, console: 
     assert not at.error
     newest = datasets.list_versions(console, trainer(console), made.id)[0]
     assert newest.number == 2
-    splits = datasets.examine_dataset(console, trainer(console), newest.dataset.id).summary.splits
+    splits = examinations.examine_dataset(console, trainer(console), newest.dataset.id).summary.splits
     assert sum(splits.values()) == 63
     for split, rows in splits.items():
         assert f"{split} {rows} row" in at.success[0].value
@@ -317,14 +329,14 @@ def test_an_export_offers_the_layouts_of_its_rows_and_hands_the_file_out(
     at.button(key="export-make").click().run()
     assert not at.exception
     assert not at.error
-    _, content, name = at.session_state["dataset-export-made"]
+    _, content, name = at.session_state[MADE]
     assert name == "doctored.messages.jsonl"
     lines = content.decode().splitlines()
     assert len(lines) == 63
     assert [turn["role"] for turn in json.loads(lines[0])["messages"]] == ["user", "assistant"]
     at.selectbox(key="export-layout").select_index(4).run()
     at.button(key="export-make").click().run()
-    _, content, name = at.session_state["dataset-export-made"]
+    _, content, name = at.session_state[MADE]
     assert content == dataset_path(made).read_bytes()
 
 

@@ -7,9 +7,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import harmonize_child
-from app.actions import datasets, harmonize, mappings
+from app.actions import datasets, examinations, harmonize, mappings
+from app.actions.mapping_voice import Heard
 from app.bootstrap import Console
-from app.ui.mapping_new import dataset_name
+from app.ui.mappings.new import dataset_name, voice_words
 from core.datasets.records import Dataset
 from core.harmonize.records import Mapping, Rule, SourceCard, Transform
 from core.harmonize.saved import MappingVersion
@@ -167,7 +168,12 @@ def place(at: AppTest, column: str) -> int:
 
 
 def goto(at: AppTest, column: str) -> AppTest:
-    at.query_params["column"] = str(place(at, column))
+    return goto_place(at, RAW.decode().splitlines()[0].split(",").index(column))
+
+
+def goto_place(at: AppTest, number: int) -> AppTest:
+    """The column with this number in the file."""
+    at.query_params["column"] = str(number)
     at.session_state["_mapping_revision"] = (
         at.session_state["_mapping_revision"] + 1 if "_mapping_revision" in at.session_state else 1
     )
@@ -200,7 +206,16 @@ def test_next_back_and_accept_walk_through_the_columns(open_as: Open, console: C
     assert at.query_params["column"] == "0"
     at.button(key="mapping-accept").click().run()
     assert at.query_params["column"] == "1"
-    assert table(at, "state")[0].startswith("✓")
+    assert table(at, "state")[place(at, "Date")].startswith("✓")
+
+
+def test_columns_that_need_attention_stand_first(open_as: Open, console: Console) -> None:
+    at = editor(open_as, console)
+    states = [str(state) for state in table(at, "state")]
+    waiting = [state for state in states if state.startswith("!")]
+    assert 0 < len(waiting) < len(states)
+    assert all(state.startswith("!") for state in states[: len(waiting)])
+    assert table(at, "column")[0] == "Zq"
 
 
 def test_all_sure_ones_are_accepted_at_once(open_as: Open, console: Console) -> None:
@@ -233,6 +248,27 @@ def test_words_are_translated_in_a_table(open_as: Open, console: Console) -> Non
     widget(at, "selectbox", "-target").set_value("placement_type").run()
     assert not at.exception
     assert widget(at, "selectbox", "-op-placement_type").value == "enum_map"
+
+
+def test_a_retailer_adapter_can_be_asked_too(open_as: Open, console: Console) -> None:
+    at = open_as(Role.TRAINER, "mappings", source=raw_file(console).id)
+    offered = next(box for box in at.selectbox if box.label == "Ask an adapter too")
+    assert offered.options == ["retailer_test v1"]
+    assert offered.value is None
+
+
+@pytest.mark.parametrize(
+    ("tried", "agreed", "asked", "words"),
+    [
+        (0, 0, 0, "Every column was sure; beta v1 was not asked."),
+        (0, 0, 2, "beta v1 was asked about 2 unsure columns. No column was sure enough to try it on"),
+        (4, 3, 1, "asked about 1 unsure column. Of 4 known ones it named 3 right"),
+    ],
+)
+def test_it_is_said_how_far_the_word_of_an_adapter_counts(
+    tried: int, agreed: int, asked: int, words: str
+) -> None:
+    assert words in voice_words(Heard([], "beta v1", tried, agreed, asked, asked, 1.0))
 
 
 def test_check_and_harmonize_saves_a_version_and_shows_the_result(
@@ -298,7 +334,7 @@ def test_a_training_set_is_made_from_the_mapping(open_as: Open, console: Console
     assert not at.error
     made = datasets.find_dataset(console, trainer(console), "north records")
     assert made.adapter_type == "retailer"
-    assert datasets.examine_dataset(console, trainer(console), made.id).trainable
+    assert examinations.examine_dataset(console, trainer(console), made.id).trainable
 
 
 def test_too_few_records_for_a_training_set_are_told_in_the_dialog(open_as: Open, console: Console) -> None:
@@ -317,6 +353,29 @@ def test_rows_can_be_downloaded_and_say_what_they_were_made_of(open_as: Open, co
     assert run.digest in [code.value for code in at.code]
     at.button(key="run-adcp").click().run()
     assert not at.exception
+
+
+def test_the_password_of_a_server_is_taken_once_and_stays_nowhere(open_as: Open, console: Console) -> None:
+    harmonized(console)
+    (run,) = harmonize.list_runs(console, trainer(console))
+    at = open_as(Role.TRAINER, "mappings", run=run.id)
+    at.session_state["run-tab"] = "Files"
+    at.run()
+    at.button(key="run-postgres").click().run()
+    at.text_input(key="postgres-address").set_value("postgresql://me@127.0.0.1:9/x?sslmode=disable")
+    at.text_input(key="postgres-password-0").set_value("s3cret-word")
+    next(b for b in at.button if b.label == "Write").click().run()
+    assert not at.exception
+    assert "cannot be reached" in at.error[0].value
+    assert at.text_input(key="postgres-password-1").value == ""
+    at.run()
+    assert "postgres-password-0" not in at.session_state
+    assert "_postgres_taken" not in at.session_state
+    assert "s3cret-word" not in words(at)
+
+
+def test_a_viewer_gets_no_button_to_a_server(open_as: Open, console: Console) -> None:
+    assert "run-postgres" not in [button.key for button in run_tab(open_as, console, "Files").button]
 
 
 def test_a_chosen_cell_says_which_line_column_and_rule_it_comes_from(open_as: Open, console: Console) -> None:
@@ -367,7 +426,7 @@ def test_hostile_columns_and_values_stay_text(open_as: Open, console: Console) -
     at = open_as(Role.TRAINER, "mappings", source=made.id)
     at.form_submit_button[0].click().run()
     assert not at.exception
-    goto(at, hostile)
+    goto_place(at, 0)
     markup = " ".join(str(e.value) for e in (*at.markdown, *at.caption, *at.title, *at.warning, *at.error))
     assert "![x](" not in markup
     assert "<img" not in markup.replace("\\<", "")

@@ -1,11 +1,11 @@
 """Words that reports write for RMIS's closed lists: «TBLT» is a tablet, «PLA» a sponsored product."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
-from core.harmonize.suggest.tokens import fold
+from core.harmonize.suggest.tokens import fold, split_name
 from core.rmis.facts import FACT_BY_NAME
 
 #: RMIS column → RMIS word → how reports write it; «~» before a part that may stand anywhere in the value.
@@ -14,8 +14,8 @@ _WRITTEN = {
         "tablet": "tablet tblt tab ipad tablets ~tablet",
         "app": "app inapp mobileapp iosapp androidapp iphoneapp nativeapp application ~mobileapp ~inapp apps ios android",
         "tv": "tv ctv connectedtv ott smarttv settopbox streaming gameconsole console ~connectedtv ~televis tvscreens",
-        "mobile": "mobile phone smartphone phon mob mobileweb mweb mobilephone handset cell highendmobile movil cellulare"
-        " mobilephones mobiledevice msite wap mobil handy celular smartphones telefon ~smartphone ~mobile ~phone m"
+        "mobile": "mobile phone smartphone cellphone phon mob mobileweb mweb mobilephone handset cell highendmobile movil"
+        " cellulare mobilephones mobiledevice msite wap mobil handy celular smartphones telefon ~smartphone ~mobile ~phone m"
         " мобильные",
         "desktop": "desktop desk pc web computer computers laptop desktops personalcomputer website desktopweb site"
         " ordinateur escritorio rechner komputer desktopslaptops d online browser ~desktop ~computer десктоп",
@@ -24,7 +24,7 @@ _WRITTEN = {
     "match_type": {
         "exact": "exact exactmatch exakt exacte exacta esatta e ex exactphrase ~exact",
         "phrase": "phrase phrasematch wortgruppe expression frase p ph ~phrase",
-        "broad": "broad broadmatch modifiedbroad bmm weitgehend large amplia broadmatchmodified b br keyword ~broad",
+        "broad": "broad broadmatch modifiedbroad bmm weitgehend large amplia broadmatchmodified b br ~broad",
         "auto": "auto automatic automatisch closematch loosematch substitutes complements automatictargeting"
         " targetingexpressionpredefined autotargeting smart ~automatic ~autotarget",
     },
@@ -74,6 +74,8 @@ _WRITTEN = {
     },
 }
 _SIGNS = re.compile(r"[\W_]+")
+_DENIES = frozenset({"not", "non", "no", "without", "except", "excluding", "excluded", "other"})
+_JOINS = re.compile(r"[&+/,;|]|\b(?:and|or|und|oder|y|et|e)\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1)
@@ -103,15 +105,29 @@ def closed_targets() -> tuple[str, ...]:
 
 
 def closed_word(target: str, value: str, *, only_whole: bool = False) -> str | None:
-    """The RMIS word that a value of a report means, or None where it is not known.
+    """The RMIS word that a value of a report means, or None where it is not known for sure.
 
-    `only_whole`: known words only, not parts of longer texts.
+    A part counts where a word of the value begins with it («Mobile Web», never «headphones»). What denies a part, or
+    joins parts that mean different words («mobile and desktop»), is not known. `only_whole`: no parts at all.
     """
-    whole, parts = _tables()[target]
+    whole, _ = _tables()[target]
     bare = _bare(value)
     if bare in whole or only_whole:
         return whole.get(bare)
-    return next((word for part, word in parts if part in bare), None)
+    if _DENIES & set(split_name(value)):
+        return None
+    joined = [_part_word(target, split_name(each)) for each in _JOINS.split(value)]
+    found = {word for word in joined if word is not None}
+    if len(joined) > 1 and len(found) != 1:
+        return None
+    return _part_word(target, split_name(value))
+
+
+def _part_word(target: str, words: Sequence[str]) -> str | None:
+    """The first known part with which a run of words begins."""
+    runs = ["".join(words[start:]) for start in range(len(words))]
+    parts = _tables()[target][1]
+    return next((word for part, word in parts if any(run.startswith(part) for run in runs)), None)
 
 
 def known_share(target: str, values: Iterable[str], *, whole: bool = False) -> float:

@@ -2,15 +2,23 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from core.harmonize.suggest.times import TimeShape, find_time_shape
+from core.harmonize.values.separators import (
+    NOTHING_SEEN,
+    Separators,
+    decimal_of_file,
+    decimal_sign,
+    separators_of,
+)
 
 #: Rows and different values that are looked at; more would not change what a column is.
 ROWS = 1_000
@@ -33,6 +41,7 @@ _NUMBER = re.compile(r"\(?[-+−]?\d[\d.,\s'’\u00a0\u202f]*\)?-?|[-+−]?\.\d+
 _PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _CODE = re.compile(r"[\w.:/#|-]+")
 _BOOLEANS = frozenset(["true", "false", "yes", "no", "y", "n", "t", "f"])
+_NOT_COUNTED: Mapping[str, Separators] = MappingProxyType({})
 
 
 class ValueKind(StrEnum):
@@ -61,7 +70,8 @@ class ColumnProfile:
     `texts`, `numbers`: the first 400 values row by row; a number is NaN where blank, and `numbers` is None where
     the column holds none. `values`: different texts in the order of appearance, at most 400.
     `decimals`: most digits after the point.
-    `marks`: currency_sign, percent, grouped, decimal_comma, leading_zeros, negative, parentheses.
+    `marks`: currency_sign, percent, grouped, decimal_comma, leading_zeros, negative, parentheses, and either_way
+    where nothing tells whether «1.007» is a thousand and seven. `separators`: what its cells show of that.
     """
 
     name: str
@@ -80,6 +90,7 @@ class ColumnProfile:
     high: float = float("nan")
     lengths: tuple[int, int] = (0, 0)
     samples: tuple[str, ...] = field(default=())
+    separators: Separators = NOTHING_SEEN
 
     @property
     def numeric(self) -> bool:
@@ -97,10 +108,23 @@ class ColumnProfile:
         return bool(known.size) and bool(np.all(known == np.floor(known)))
 
 
-def profile_columns(frame: pl.DataFrame) -> list[ColumnProfile]:
-    """Profile every column of a frame, of which the first 1,000 rows are enough."""
+def profile_columns(
+    frame: pl.DataFrame, seen: Mapping[str, Separators] = _NOT_COUNTED, *, point: bool = False
+) -> list[ColumnProfile]:
+    """Profile every column of a frame, of which the first 1,000 rows are enough.
+
+    `seen`: the separators of number columns over all rows, where more was read; `point`: the format of the file
+    writes numbers with a point. A column that does not say how its numbers are written goes by the others.
+    """
     head = frame.head(ROWS)
-    return [_profile(name, head.get_column(name)) for name in head.columns]
+    columns = [_profile(name, head.get_column(name), seen.get(name)) for name in head.columns]
+    sign = decimal_of_file(each.separators for each in columns if each.numeric) or ("." if point else "")
+    return [
+        _profile(each.name, head.get_column(each.name), seen.get(each.name), sign)
+        if sign and each.numeric and each.separators.open
+        else each
+        for each in columns
+    ]
 
 
 def profile_values(name: str, values: Sequence[str | None]) -> ColumnProfile:
@@ -109,7 +133,9 @@ def profile_values(name: str, values: Sequence[str | None]) -> ColumnProfile:
     return _profile(name, pl.Series(storable, dtype=pl.String))
 
 
-def _profile(name: str, column: pl.Series) -> ColumnProfile:
+def _profile(
+    name: str, column: pl.Series, seen: Separators | None = None, of_file: str = ""
+) -> ColumnProfile:
     texts = _as_text(column)
     stripped = texts.str.head(LETTERS).str.strip_chars()
     stripped = stripped.replace("", None) if stripped.dtype == pl.String else stripped
@@ -120,7 +146,8 @@ def _profile(name: str, column: pl.Series) -> ColumnProfile:
     different = known.unique(maintain_order=True)
     values = tuple(different.head(DISTINCT).to_list())
     first = stripped.head(NUMBER_ROWS)
-    numbers, marks, signs, decimals = _numbers(first, values)
+    separators = seen or (separators_of(different.head(DISTINCT)) if _maybe_numbers(values) else NOTHING_SEEN)
+    numbers, marks, signs, decimals = _numbers(first, values, separators, of_file)
     shape = find_time_shape(values)
     kind = _kind(values, len(different), len(known), numbers is not None, marks, decimals, shape)
     if kind not in NUMERIC and kind is not ValueKind.TIME:
@@ -144,7 +171,12 @@ def _profile(name: str, column: pl.Series) -> ColumnProfile:
         high=float(finite.max()) if finite.size else float("nan"),
         lengths=(min(lengths), max(lengths)),
         samples=values[:SAMPLES],
+        separators=separators if numbers is not None else NOTHING_SEEN,
     )
+
+
+def _maybe_numbers(values: tuple[str, ...]) -> bool:
+    return any(sign in value for value in values for sign in ".,") and values[0][-1:] not in "]}"
 
 
 def _as_text(column: pl.Series) -> pl.Series:
@@ -165,17 +197,32 @@ def _as_text(column: pl.Series) -> pl.Series:
     return column.cast(pl.String, strict=False)
 
 
-def _numbers(texts: pl.Series, values: tuple[str, ...]) -> tuple[Numbers | None, frozenset[str], str, int]:
+def _numbers(
+    texts: pl.Series, values: tuple[str, ...], separators: Separators, of_file: str
+) -> tuple[Numbers | None, frozenset[str], str, int]:
     """Numbers row by row with how they are written; None where fewer than 95 % of the values are numbers."""
-    if all(_PLAIN.fullmatch(value) for value in values[:20]):
+    sign, asked = decimal_sign(separators, of_file)
+    if sign != "," and all(_PLAIN.fullmatch(value) for value in values[:20]):
         cast = texts.cast(pl.Float64, strict=False)
         if cast.null_count() <= texts.null_count() + 0.05 * len(texts):
             marks = {"negative"} if (cast.min() or 0) < 0 else set()  # type: ignore[operator]
             if any(len(v) > 1 and v[0] == "0" and v.isdecimal() for v in values):
                 marks.add("leading_zeros")
             decimals = max((len(v.partition(".")[2]) for v in values if "." in v), default=0)
-            return _array(cast), frozenset(marks), "", decimals
-    return _written_numbers(texts, values)
+            return _array(cast), frozenset(marks | _told(separators, sign, asked)), "", decimals
+    numbers, found, signs, decimals = _written_numbers(texts, values, sign)
+    told = _told(separators, sign, asked) if numbers is not None else set()
+    return numbers, found | told, signs, decimals
+
+
+def _told(separators: Separators, sign: str, asked: bool) -> set[str]:
+    """Marks of what cells further down show, although the values that were looked at do not."""
+    marks = {"either_way"} if asked else set()
+    if sign == "," and separators.commas:
+        marks.add("decimal_comma")
+    if (sign == "," and separators.points) or (sign == "." and separators.commas):
+        marks.add("grouped")
+    return marks
 
 
 def _array(column: pl.Series) -> Numbers:
@@ -183,7 +230,7 @@ def _array(column: pl.Series) -> Numbers:
 
 
 def _written_numbers(
-    texts: pl.Series, values: tuple[str, ...]
+    texts: pl.Series, values: tuple[str, ...], sign: str = ""
 ) -> tuple[Numbers | None, frozenset[str], str, int]:
     marks: set[str] = set()
     bare: dict[str, str] = {}
@@ -202,9 +249,9 @@ def _written_numbers(
                 marks.add(extra)
     if len(bare) < 0.95 * len(values):
         return None, frozenset(), "", 0
-    comma = _decimal_comma(bare.values())
+    comma = sign == "," if sign else _decimal_comma(bare.values())
     read = {value: _to_float(text, comma) for value, text in bare.items()}
-    if comma:
+    if comma and (sign or any("," in text for text in bare.values())):
         marks.add("decimal_comma")
     point = "," if comma else "."
     if any(

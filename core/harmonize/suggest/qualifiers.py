@@ -184,6 +184,24 @@ def widen_total(
     return widened
 
 
+def says_total(reading: NameReading) -> bool:
+    """Whether a name says «total», be it as a word of its own or within a phrase such as «total sales»."""
+    return "total" in reading.concepts() or "total" in reading.words
+
+
+def implied_terms(target: str, terms: Terms) -> set[str]:
+    """Qualifiers that say no more than a number without them: all products, new buyers of a new-to-brand column.
+
+    The model goes too: reports of one network differ in it, and what documents say of it is soon out of date.
+    """
+    implied = {"model"} if "model" in terms else set()
+    if terms.get("sku_scope") == "total":
+        implied.add("sku_scope")
+    if target.startswith("ntb_") and terms.get("new_to_brand") is True:
+        implied.add("new_to_brand")
+    return implied
+
+
 def split_by_shop(terms: Mapping[str, Terms], concepts: Mapping[str, frozenset[str]]) -> dict[str, Terms]:
     """Where the orders of a product stand beside those of its shop, the product's are of the advertised one alone."""
     shops = [name for name in terms if "store" in concepts[name]]

@@ -17,6 +17,7 @@ from core.harmonize.suggest.lexicon import NO_PLACE
 from core.harmonize.suggest.memory import Memory, MemoryIndex
 from core.harmonize.suggest.profile import ColumnProfile
 from core.harmonize.suggest.qualifiers import Terms
+from core.harmonize.suggest.questions import ASKED_AT_MOST, question_of
 from core.harmonize.suggest.relations import find_relations
 from core.harmonize.suggest.resolve import Decision, decide, groups_by_target
 from core.harmonize.suggest.transforms import Setting, choose_transform
@@ -34,6 +35,7 @@ class Suggestion:
     """What a column probably is. `target` None with «drop»: no place in RMIS; with «none»: nothing is suggested.
 
     `confidence`: share of such suggestions that are right. `alternatives`: other targets with their chances.
+    `question`: what the file does not tell and a person must say before this rule can be trusted; else nothing.
     """
 
     source_field: str
@@ -45,6 +47,7 @@ class Suggestion:
     abstained: bool = False
     alternatives: tuple[tuple[str | None, float], ...] = ()
     features: Features = field(default=Features(0.0, 0.0), compare=False, repr=False)
+    question: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As `mapping suggest --json` prints it."""
@@ -56,6 +59,7 @@ class Suggestion:
             "confidence": self.confidence,
             "reason": self.reason,
             "abstained": self.abstained,
+            "question": self.question or None,
             "alternatives": [
                 {"target": target, "confidence": chance} for target, chance in self.alternatives
             ],
@@ -135,7 +139,11 @@ def _setting(decisions: Sequence[Decision], card: SourceCard | None) -> Setting:
         if (fact := fact_column(each.target or "?"))
         and fact.group in (FactGroup.DELIVERY, FactGroup.MONEY, FactGroup.OUTCOME)
     )
-    return Setting(card.account_timezone if card else "UTC", units, stream and corrected)
+    told = card is not None and "account_timezone" in card.model_fields_set
+    own = "account_timezone" in targets.values()
+    return Setting(
+        card.account_timezone if card else "UTC", units, stream and corrected, zone_known=told or own
+    )
 
 
 def _terms(decisions: Sequence[Decision], card: SourceCard | None) -> dict[str, Terms]:
@@ -150,7 +158,7 @@ def _terms(decisions: Sequence[Decision], card: SourceCard | None) -> dict[str, 
     beside = [each for names in said.values() for each in names.values()]
     for target, group in groups:
         own = said[target]
-        totals = [each.evidence.name for each in group if "total" in each.evidence.reading.concepts()]
+        totals = [each.evidence.name for each in group if terms_of.says_total(each.evidence.reading)]
         concepts = {each.evidence.name: each.evidence.reading.concepts() for each in group}
         own = terms_of.split_by_shop(terms_of.widen_total(own, totals, beside), concepts)
         for each in group:
@@ -159,10 +167,29 @@ def _terms(decisions: Sequence[Decision], card: SourceCard | None) -> dict[str, 
             joined = terms_of.join_terms(own[name], [*others, headline, network])
             terms[name] = terms_of.both_windows(joined, network)
         _mark_repeats(group, terms)
+        _leave_implied(group, terms, {name: {**headline, **own[name]} for name in own})
     for each in decisions:
         if each.target == "viewable_impressions":
             terms[each.evidence.name] = _viewability(each.evidence, card)
     return terms
+
+
+def _leave_implied(group: Sequence[Decision], terms: dict[str, Terms], told: Mapping[str, Terms]) -> None:
+    """Leave out what the documentation alone says and the target or the bare number implies.
+
+    `told`: what the name and the card say. What a person confirmed stays, and what tells two columns apart.
+    """
+    for each in group:
+        name = each.evidence.name
+        if each.repeat or each.evidence.rule_from != "builtin":
+            continue
+        implied = terms_of.implied_terms(each.target, terms[name])
+        if terms_of.says_total(each.evidence.reading):
+            implied.discard("sku_scope")
+        bare = {key: value for key, value in terms[name].items() if key not in implied or key in told[name]}
+        others = [terms[other.evidence.name] for other in group if other is not each and not other.repeat]
+        if bare not in others:
+            terms[name] = bare
 
 
 def _other_terms(each: Evidence, target: str) -> list[Terms]:
@@ -201,17 +228,17 @@ def _suggestion(decision: Decision, terms: Terms, setting: Setting, weights: Seq
     each = decision.evidence
     features = _features(decision)
     sure = confidence(features, weights)
-    others = _alternatives(decision)
     if not decision.known or sure < ABSTAIN_BELOW:
+        sure = round(min(sure, NOT_SAID), 3)
         return Suggestion(
             each.name,
             None,
             {"op": "none"},
             {},
-            round(min(sure, NOT_SAID), 3),
+            sure,
             _why_not(decision),
             True,
-            others,
+            _alternatives(decision, sure),
             features,
         )
     transform = (
@@ -219,15 +246,18 @@ def _suggestion(decision: Decision, terms: Terms, setting: Setting, weights: Seq
         if decision.repeat
         else choose_transform(each, decision.target, setting)
     )
+    question = question_of(each.column, transform, decision.target, zone_known=setting.zone_known)
+    sure = round(min(sure, ASKED_AT_MOST) if question else sure, 3)
     return Suggestion(
         source_field=each.name,
         target=decision.target or None,
         transform=transform.plain(),
         qualifiers=terms if transform.op is not TransformOp.DROP else {},
-        confidence=round(sure, 3),
+        confidence=sure,
         reason=_why(decision, setting.units.get(each.name)),
-        alternatives=others,
+        alternatives=_alternatives(decision, sure),
         features=features,
+        question=question,
     )
 
 
@@ -238,13 +268,13 @@ def _features(decision: Decision) -> Features:
     return Features(decision.points - second, decision.points, decision.target == NO_PLACE, decision.forced)
 
 
-def _alternatives(decision: Decision) -> tuple[tuple[str | None, float], ...]:
-    """The two best other targets, each with the chance it would have before the chosen one."""
+def _alternatives(decision: Decision, sure: float) -> tuple[tuple[str | None, float], ...]:
+    """The two best other targets, each with the chance it would have before the chosen one, and never above its."""
     found = []
     for target, points in decision.evidence.ranked():
         if target != decision.target or not decision.known:
             chance = confidence(Features(points - decision.points, points, target == NO_PLACE))
-            found.append((target or None, round(chance, 3)))
+            found.append((target or None, round(min(chance, sure), 3)))
     return tuple(found[:2])
 
 

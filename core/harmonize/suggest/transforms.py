@@ -24,11 +24,15 @@ _KEPT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a transform depends on beside its column: the account's zone, the units found, whether a stream."""
+    """What a transform depends on beside its column: the account's zone, the units found, whether a stream.
+
+    `zone_known`: somebody said the zone; where nobody did it is UTC for want of a better one.
+    """
 
     account_timezone: str
     units: Mapping[str, Unit]
     stream: bool = False
+    zone_known: bool = True
 
 
 def choose_transform(each: Evidence, target: str, setting: Setting) -> Transform:
@@ -135,9 +139,11 @@ def _number(each: Evidence, fact: FactColumn, setting: Setting) -> Transform:
         op = TransformOp.DIVIDE if unit.by > 1 else TransformOp.MULTIPLY
         return Transform(op=op, by=unit.by if unit.by > 1 else round(1 / unit.by))
     strip = written_signs(each.column)
+    if "either_way" in each.column.marks and fact.dtype is FactType.INTEGER:
+        strip = _thousands_of_counts(each.column, strip)
     if strip:
         return Transform(op=TransformOp.PARSE_NUMBER, strip=strip)
-    if each.column.marks & {"decimal_comma", "parentheses"}:
+    if "parentheses" in each.column.marks:
         return Transform(op=TransformOp.PARSE_NUMBER)
     measured = fact.group in (FactGroup.DELIVERY, FactGroup.MONEY, FactGroup.OUTCOME)
     if setting.stream and measured:
@@ -147,15 +153,27 @@ def _number(each: Evidence, fact: FactColumn, setting: Setting) -> Transform:
 
 def written_signs(column: ColumnProfile) -> str:
     """Signs that must go before a number can be read: currency signs and separators of thousands."""
-    if not column.marks & {"currency_sign", "grouped", "percent"}:
+    if not column.marks & {"currency_sign", "grouped", "percent", "decimal_comma"}:
         return ""
     found = dict.fromkeys(sign for sign in column.signs if not sign.isspace())
     text = "".join(column.values[:60])
-    separators = " \u00a0\u202f'’" + ("." if "decimal_comma" in column.marks else ",")
-    found.update(dict.fromkeys(sign for sign in separators if sign in text))
+    found.update(dict.fromkeys(sign for sign in " \u00a0\u202f'’" if sign in text))
+    # A point among the signs is what says that the comma is the decimal sign.
+    if "decimal_comma" in column.marks:
+        found["."] = None
+    elif "," in text or column.separators.commas:
+        found[","] = None
     if "percent" in column.marks:
         found["%"] = None
     return "".join(found)
+
+
+def _thousands_of_counts(column: ColumnProfile, strip: str) -> str:
+    """A count is a whole number: what stands before three digits sets thousands apart."""
+    if column.separators.mixed:
+        return strip
+    sign = "." if column.separators.point_three else ","
+    return "".join(letter for letter in strip if letter not in ".,") + sign
 
 
 def _zone_of_name(each: Evidence) -> str | None:

@@ -2,8 +2,9 @@
 
 from core.storage.tables.adapters import AdapterRow
 from core.storage.tables.base import Base
-from core.storage.tables.compositions import FederationRow
+from core.storage.tables.compositions import FederationRow, GateRow, ServedVersionRow, SwapRow
 from core.storage.tables.datasets import DatasetRow
+from core.storage.tables.feedback import PreferencePairRow
 from core.storage.tables.jobs import JobPointRow, JobRow
 from core.storage.tables.mappings import HarmonizedRunRow, MappingRow, MappingVersionRow
 from core.storage.tables.tenants import (
@@ -11,7 +12,9 @@ from core.storage.tables.tenants import (
     AuditHeadRow,
     AuditRow,
     SignInLinkRow,
+    TenantLimitRow,
     TenantRow,
+    UsageDayRow,
     UserRow,
     WebSessionRow,
 )
@@ -24,13 +27,19 @@ __all__ = [
     "Base",
     "DatasetRow",
     "FederationRow",
+    "GateRow",
     "HarmonizedRunRow",
     "JobPointRow",
     "JobRow",
     "MappingRow",
     "MappingVersionRow",
+    "PreferencePairRow",
+    "ServedVersionRow",
     "SignInLinkRow",
+    "SwapRow",
+    "TenantLimitRow",
     "TenantRow",
+    "UsageDayRow",
     "UserRow",
     "WebSessionRow",
 ]

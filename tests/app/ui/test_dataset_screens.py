@@ -6,13 +6,14 @@ from threading import Thread
 
 import pytest
 
-from app.ui.dataset_health import changed_values
-from app.ui.dataset_list import found_by
-from app.ui.dataset_read import Examined
-from app.ui.dataset_rows import conversations
-from app.ui.dataset_shape import balance_chart, length_chart
-from app.ui.dataset_split import outcome_words
-from app.ui.dataset_words import FIX_LABELS, as_text, fix_label, kind_word, rows_word, rule_word
+from app.ui import numbers
+from app.ui.datasets.health import changed_values
+from app.ui.datasets.list import found_by
+from app.ui.datasets.read import Examined
+from app.ui.datasets.rows import conversations
+from app.ui.datasets.shape import balance_chart, length_chart
+from app.ui.datasets.split import outcome_words
+from app.ui.datasets.words import FIX_LABELS, as_text, fix_label, kind_word, rule_word
 from core.datasets.doctor import Examination, Summary
 from core.datasets.lengths import Lengths
 from core.datasets.records import Dataset, DatasetKind, Example, Fix, Judgement, Layout, Preference, Split
@@ -149,7 +150,7 @@ def test_every_fix_has_a_label(fix: Fix) -> None:
 
 
 def test_words() -> None:
-    assert (rows_word(1), rows_word(2), rows_word(1200)) == ("1 row", "2 rows", "1,200 rows")
+    assert (numbers.rows(1), numbers.rows(2), numbers.rows(1200)) == ("1 row", "2 rows", "1,200 rows")
     assert rule_word("near_duplicates") == "Near duplicates"
     assert (as_text(None), as_text("é"), as_text([1, {"a": "é"}])) == ("", "é", '[1, {"a": "é"}]')
 

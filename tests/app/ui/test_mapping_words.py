@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.ui.mapping_words import (
+from app.ui.mappings.words import (
     OP_HELP,
     OP_WORDS,
     QUALIFIER_WORDS,

@@ -1,218 +1,182 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from core.compose.additive import Exported, cat_export, compress, concatenate, dense_delta, load_factors
-from core.errors import InvalidInputError, RefusedFileError
-from core.registry.bases import BaseFacts
-from core.registry.verify import verify_folder
+from core.compose.additive import (
+    Factors,
+    concatenate,
+    dense_delta,
+    open_sum,
+    squared_norm,
+    truncate,
+    weight_at,
+)
+from core.engine.records import WeightedAdapter
+from core.errors import IntegrityError, InvalidInputError, RefusedFileError
+from tests.core.compose.oracle import delta_of, frobenius, term, weighted_sum
 
 Make = Callable[..., Path]
-Terms = list[tuple[Path, float]]
+Terms = list[WeightedAdapter]
+Q, V = "model.layers.{}.self_attn.q_proj", "model.layers.{}.self_attn.v_proj"
 
 
 @pytest.fixture
 def mixed_terms(make_adapter: Make) -> Terms:
     """Different ranks, patterns, rsLoRA, layers, number types; negative and zero weights; one adapter twice."""
     one = make_adapter(1, size=0.12, rank=4, alpha=6.0)
+    two = make_adapter(2, size=0.12, rank=2, alpha=8.0, use_rslora=True, targets=["q_proj", "down_proj"])
+    three = make_adapter(3, size=0.12, rank=3, rank_pattern={"q_proj": 6}, alpha_pattern={"k_proj": 1.0})
+    half = {"layers": [1], "layers_to_transform": [1], "dtype": np.float16}
+    four = make_adapter(4, size=0.12, targets=["v_proj"], **half)
+    five = make_adapter(5)
     return [
-        (one, 1.0),
-        (
-            make_adapter(2, size=0.12, rank=2, alpha=8.0, use_rslora=True, targets=["q_proj", "down_proj"]),
-            -0.7,
-        ),
-        (make_adapter(3, size=0.12, rank=3, rank_pattern={"q_proj": 6}, alpha_pattern={"k_proj": 1.0}), 0.3),
-        (
-            make_adapter(
-                4, size=0.12, targets=["v_proj"], layers=[1], layers_to_transform=[1], dtype=np.float16
-            ),
-            2.0,
-        ),
-        (make_adapter(5), 0.0),
-        (one, 0.25),
+        term(one, 1.0),
+        term(two, -0.7),
+        term(three, 0.3),
+        term(four, 2.0),
+        term(five, 0.0),
+        term(one, 0.25),
     ]
-
-
-def delta_of(folder: Path) -> dict[str, Any]:
-    """ΔW of a folder, straight from its files: an oracle that shares no code with the product."""
-    config = json.loads((folder / "adapter_config.json").read_text())
-    tensors = {k: v.astype(np.float64) for k, v in load_file(folder / "adapter_model.safetensors").items()}
-    deltas = {}
-    for name, a in tensors.items():
-        if name.endswith("lora_A.weight"):
-            path = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-            alpha = next(
-                (v for k, v in config.get("alpha_pattern", {}).items() if path.endswith(k)),
-                config["lora_alpha"],
-            )
-            r = a.shape[0]
-            scale = alpha / (r**0.5 if config.get("use_rslora") else r)
-            deltas[path] = scale * tensors[name.replace("lora_A", "lora_B")] @ a
-    return deltas
-
-
-def weighted_sum(terms: Terms) -> dict[str, Any]:
-    total: dict[str, Any] = {}
-    for folder, weight in terms:
-        for path, delta in delta_of(folder).items():
-            total[path] = total.get(path, 0) + weight * delta
-    return total
-
-
-def frobenius(deltas: dict[str, Any]) -> float:
-    return float(np.sqrt(sum(np.sum(d**2) for d in deltas.values())))
-
-
-def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    return {p: one.get(p, 0) - other.get(p, np.zeros(1)) for p in one.keys() | other.keys()}
 
 
 def test_the_dense_sum_is_that_of_the_files(mixed_terms: Terms) -> None:
     expected, found = weighted_sum(mixed_terms), dense_delta(mixed_terms)
-    assert found.keys() == expected.keys()
-    for path in expected:
+    assert found.keys() == {path for path, delta in expected.items() if np.any(delta)}
+    for path in found:
         np.testing.assert_allclose(found[path], expected[path], atol=1e-12)
 
 
-def test_the_concatenated_adapter_is_exactly_the_weighted_sum(
-    mixed_terms: Terms, tmp_path: Path, base_facts: BaseFacts
-) -> None:
-    made = cat_export(mixed_terms, tmp_path / "cat")
-    assert frobenius(difference(delta_of(made.folder), weighted_sum(mixed_terms))) < 1e-6 * made.norm
-    assert made.residual == 0
-    assert made.norm == pytest.approx(frobenius(weighted_sum(mixed_terms)), rel=1e-12)
-    facts = verify_folder(made.folder, base=base_facts)
-    assert made.digest == facts.digest
-    ranks = {path: module.rank for path, module in facts.modules.items()}
-    assert ranks["model.layers.0.self_attn.q_proj"] == 4 + 2 + 6 + 4
-    assert ranks["model.layers.1.self_attn.v_proj"] == 4 + 3 + 4 + 4
-    assert ranks["model.layers.0.self_attn.v_proj"] == 4 + 3 + 4
-    assert made.rank == facts.rank == 16
-    assert {module.scale for module in facts.modules.values()} == {1.0}
+def test_each_adapter_takes_its_rank_once_and_only_where_it_acts(mixed_terms: Terms) -> None:
+    total = open_sum(mixed_terms)
+    assert total.rank(Q.format(0)) == 4 + 2 + 6
+    assert total.rank(V.format(1)) == 4 + 3 + 4
+    assert total.rank(V.format(0)) == 4 + 3
+    assert total.shape(V.format(0)) == (16, 32)
 
 
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT asks for the old name
-def test_the_concatenated_adapter_reloaded_in_peft_gives_the_logits_of_the_sum(
-    tiny_base: Path, mixed_terms: Terms, tmp_path: Path
-) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import LlamaForCausalLM
-
-    merged = LlamaForCausalLM.from_pretrained(tiny_base).double()
-    with torch.no_grad():
-        for path, delta in weighted_sum(mixed_terms).items():
-            merged.get_submodule(path).weight += torch.from_numpy(delta)
-    made = cat_export(mixed_terms, tmp_path / "cat")
-    plain = LlamaForCausalLM.from_pretrained(tiny_base)
-    tokens = torch.randint(0, 261, (3, 20), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        base_logits = plain(tokens).logits
-        loaded = PeftModel.from_pretrained(plain, made.folder)
-        found = loaded(tokens).logits
-        in_double = loaded.double()(tokens).logits
-        expected = merged(tokens).logits
-    assert (base_logits - expected).abs().max() > 0.1
-    assert (found - expected).abs().max() <= 1e-5
-    assert (in_double - expected).abs().max() <= 2e-6  # what is left is the rounding of the file to float32
+def test_depth_segments_and_gains_act_layer_by_layer(make_adapter: Make) -> None:
+    one, two = make_adapter(1), make_adapter(2, rank=2)
+    terms = [
+        term(one, 0.8, layers=(0, 0), gains=((Q.format(0), -0.5), (Q.format(1), 7.0))),
+        term(two, 1.5, layers=(1, 1)),
+        term(one, 0.1),
+    ]
+    expected, found = weighted_sum(terms), dense_delta(terms)
+    assert found.keys() == expected.keys()
+    for path in expected:
+        np.testing.assert_allclose(found[path], expected[path], atol=1e-12)
+    alone = delta_of(one)[Q.format(0)]
+    np.testing.assert_allclose(found[Q.format(0)], (0.8 * -0.5 + 0.1) * alone, atol=1e-12)
+    assert weight_at(terms[0], "lm_head") == 0.0
+    assert weight_at(terms[2], "lm_head") == 0.1
 
 
-@pytest.mark.parametrize("rank", [1, 3, 8, 16])
-def test_the_residual_of_a_compression_is_the_one_that_was_predicted(
-    rank: int, mixed_terms: Terms, tmp_path: Path, base_facts: BaseFacts
-) -> None:
-    made = compress(mixed_terms, rank, tmp_path / "small")
-    expected = weighted_sum(mixed_terms)
-    missing = difference(delta_of(made.folder), expected)
-    assert frobenius(missing) == pytest.approx(made.residual, rel=1e-4, abs=1e-6 * made.norm)
-    for path, value in made.residual_by_layer.items():
-        sigma = np.linalg.svd(expected[path], compute_uv=False)
-        assert value == pytest.approx(float(np.sqrt(np.sum(sigma[rank:] ** 2))), rel=1e-9, abs=1e-9)
-        assert frobenius({path: missing[path]}) == pytest.approx(value, rel=1e-4, abs=1e-6 * made.norm)
-    assert verify_folder(made.folder, base=base_facts).rank == made.rank <= rank
-    assert (made.residual == 0) == (rank == 16)
-
-
-def test_one_adapter_alone_with_weight_one_is_that_adapter(make_adapter: Make, tmp_path: Path) -> None:
-    folder = make_adapter(1, rank=5, alpha=5.0)
-    made = cat_export([(folder, 1.0)], tmp_path / "cat")
-    for file in ("adapter_model.safetensors",):
-        assert load_file(made.folder / file).keys() == load_file(folder / file).keys()
-        for name, value in load_file(folder / file).items():
-            assert np.array_equal(load_file(made.folder / file)[name], value)
+def test_a_gain_of_zero_takes_the_layer_away(make_adapter: Make) -> None:
+    one = make_adapter(1, targets=["q_proj", "k_proj"])
+    total = open_sum([term(one, 1.0, gains=((Q.format(1), 0.0),))])
+    assert Q.format(1) not in total.paths
+    assert len(total.paths) == 3
 
 
 def test_weights_act_linearly_and_in_any_order(make_adapter: Make) -> None:
     one, two = make_adapter(1), make_adapter(2, rank=2)
-    base = dense_delta([(one, 1.0), (two, 0.5)])
-    for path in base:
-        np.testing.assert_allclose(dense_delta([(two, 0.5), (one, 1.0)])[path], base[path], atol=1e-12)
-        np.testing.assert_allclose(dense_delta([(one, 2.0), (two, 1.0)])[path], 2 * base[path], atol=1e-12)
-        np.testing.assert_allclose(
-            dense_delta([(one, 0.4), (two, 0.5), (one, 0.6)])[path], base[path], atol=1e-12
-        )
+    base = dense_delta([term(one, 1.0), term(two, 0.5)])
+    others = (
+        (1.0, [term(two, 0.5), term(one, 1.0)]),
+        (2.0, [term(one, 2.0), term(two, 1.0)]),
+        (1.0, [term(one, 0.4), term(two, 0.5), term(one, 0.6)]),
+    )
+    for factor, terms in others:
+        found = dense_delta(terms)
+        for path in base:
+            np.testing.assert_allclose(found[path], factor * base[path], atol=1e-12)
 
 
-def test_nothing_to_export_and_bad_input_are_refused(make_adapter: Make, tmp_path: Path) -> None:
+def test_weights_that_cancel_leave_nothing(make_adapter: Make) -> None:
+    one = make_adapter(1)
+    assert open_sum([term(one, 0.5), term(one, -0.5)]).paths == ()
+
+
+def test_what_is_not_sound_is_refused_with_the_reason(make_adapter: Make) -> None:
     folder = make_adapter(1)
-    for terms in ([], [(folder, 0.0)]):
-        with pytest.raises(InvalidInputError, match="nothing to export"):
-            cat_export(terms, tmp_path / "out")
+    sound = term(folder, 1.0)
     with pytest.raises(InvalidInputError, match="not a number"):
-        cat_export([(folder, float("nan"))], tmp_path / "out")
-    with pytest.raises(InvalidInputError, match="at least 1"):
-        compress([(folder, 1.0)], 0, tmp_path / "out")
-    (folder / "adapter_model.safetensors").write_bytes(b"\x80\x04.")
-    with pytest.raises(RefusedFileError, match="refused"):
-        cat_export([(folder, 1.0)], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        open_sum([term(folder, float("nan"))])
+    with pytest.raises(InvalidInputError, match="not a number"):
+        open_sum([term(folder, 1.0, gains=((Q.format(0), float("inf")),))])
+    for changed, reason in (
+        ({"use_dora": True}, "DoRA"),
+        ({"bias": "all"}, "bias"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+    ):
+        with pytest.raises(RefusedFileError, match=reason):
+            open_sum([term(make_adapter(2, **changed), 1.0)])
+    (folder / "manifest.json").write_text('{"base_digest": "%s"}' % ("a" * 64))
+    with pytest.raises(RefusedFileError, match="another base"):
+        open_sum([sound], base_digest="b" * 64)
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, folder / "adapter_model.safetensors")
+    with pytest.raises(IntegrityError, match="not the one that was registered"):
+        open_sum([sound])
 
 
-def test_adapters_of_bases_with_other_sizes_do_not_add_up(make_adapter: Make, tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
+def test_adapters_of_bases_with_other_sizes_do_not_add_up(make_adapter: Make) -> None:
     one, two = make_adapter(1, targets=["q_proj"]), make_adapter(2, targets=["q_proj"])
     weights = load_file(two / "adapter_model.safetensors")
-    save_file(
-        {k: np.pad(v, ((0, 0), (0, 8))) if "lora_A" in k else v for k, v in weights.items()},
-        two / "adapter_model.safetensors",
-    )
+    wide = {k: np.pad(v, ((0, 0), (0, 8))) if "lora_A" in k else v for k, v in weights.items()}
+    save_file(wide, two / "adapter_model.safetensors")
     with pytest.raises(InvalidInputError, match="different bases"):
-        concatenate([(one, 1.0), (two, 1.0)])
+        open_sum([term(one, 1.0), term(two, 1.0)])
 
 
-def test_factors_carry_the_scale(make_adapter: Make) -> None:
-    folder = make_adapter(1, rank=4, alpha=10.0)
-    factors = load_factors(folder)["model.layers.0.mlp.up_proj"]
-    raw = load_file(folder / "adapter_model.safetensors")
-    prefix = "base_model.model.model.layers.0.mlp.up_proj"
-    np.testing.assert_array_equal(factors.a, raw[f"{prefix}.lora_A.weight"].astype(np.float64) * 2.5)
-    np.testing.assert_array_equal(factors.b, raw[f"{prefix}.lora_B.weight"])
+@settings(deadline=None, max_examples=60)
+@given(
+    outputs=st.integers(1, 24),
+    inputs=st.integers(1, 24),
+    ranks=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    rank=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_for_any_shapes_and_ranks_cat_is_exact_and_the_cut_loses_what_it_says(
+    outputs: int, inputs: int, ranks: list[int], rank: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    parts = [Factors(random.normal(size=(r, inputs)), random.normal(size=(outputs, r))) for r in ranks]
+    expected = sum(part.b @ part.a for part in parts)
+    whole = concatenate(parts)
+    np.testing.assert_allclose(whole.dense, expected, atol=1e-12)
+    assert squared_norm(whole) == pytest.approx(np.sum(expected**2), rel=1e-9)
+    small, residual = truncate(whole, rank)
+    sigma = np.linalg.svd(expected, compute_uv=False)
+    assert small.a.shape[0] == small.b.shape[1] <= rank
+    assert residual == pytest.approx(np.sqrt(np.sum(sigma[rank:] ** 2)), rel=1e-7, abs=1e-9)
+    assert np.linalg.norm(expected - small.dense) == pytest.approx(residual, rel=1e-6, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.lists(
-        st.tuples(st.integers(1, 9), st.floats(-3, 3, allow_subnormal=False)), min_size=1, max_size=4
-    ),
-    rank=st.integers(1, 12),
+        st.tuples(
+            st.integers(1, 9),
+            st.floats(-3, 3, allow_subnormal=False),
+            st.sampled_from([None, (0, 0), (1, 1)]),
+        ),
+        min_size=1,
+        max_size=4,
+    )
 )
-def test_for_any_ranks_and_weights_cat_is_exact_and_compress_keeps_its_word(
-    parts: list[tuple[int, float]], rank: int, make_adapter: Make, tmp_path: Path
+def test_for_any_ranks_weights_and_segments_the_sum_is_that_of_the_files(
+    parts: list[tuple[int, float, tuple[int, int] | None]], make_adapter: Make
 ) -> None:
-    terms = [(make_adapter(i, rank=r, targets=["q_proj", "k_proj"]), w) for i, (r, w) in enumerate(parts)]
-    expected = weighted_sum(terms)
-    if all(w == 0 for _, w in terms):
-        return
-    made: Exported = cat_export(terms, tmp_path / "cat")
-    assert frobenius(difference(delta_of(made.folder), expected)) <= 1e-6 * made.norm + 1e-12
-    small = compress(terms, rank, tmp_path / "small")
-    found = frobenius(difference(delta_of(small.folder), expected))
-    assert found == pytest.approx(small.residual, rel=1e-3, abs=1e-6 * made.norm + 1e-12)
+    terms = [
+        term(make_adapter(i, rank=r, targets=["q_proj", "k_proj"]), w, layers=where)
+        for i, (r, w, where) in enumerate(parts)
+    ]
+    expected, found = weighted_sum(terms), dense_delta(terms)
+    left = {path: expected[path] - found.get(path, 0) for path in expected}
+    assert frobenius(left) <= 1e-12 * max(1.0, frobenius(expected))

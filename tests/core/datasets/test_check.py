@@ -91,7 +91,7 @@ def test_too_few_rows_block_and_few_warn(rows, severity) -> None:
 
 def test_a_set_without_test_rows_is_warned_of() -> None:
     training = [each for each in sound_set() if each.split is Split.TRAIN]
-    assert "not be measured" in problem(check_examples(training), "few_test_rows").message
+    assert "cannot be measured" in problem(check_examples(training), "few_test_rows").message
 
 
 def test_tokens_are_counted_by_the_function_that_is_given() -> None:

@@ -12,7 +12,7 @@ from core.datasets.from_mapping import SetPlan, build_rows
 from core.demo.retailers import RETAILER_ALPHA, RETAILER_DELTA, RetailerSpec, transform_of
 from core.errors import InvalidInputError
 from core.harmonize.records import Mapping, SourceCard
-from core.harmonize.source import open_source
+from core.harmonize.source.open import open_source
 from core.rmis.facts import validate_record
 from core.settings import PROJECT_ROOT
 

@@ -67,7 +67,7 @@ def test_all_forms_of_a_pair_give_the_same_preference(tmp_path, row) -> None:
         ({"prompt": True, "completion": "x"}, "prompt is true or false"),
         ({"prompt": "x", "completion": {"ts": 1}}, "write JSON answers as one text"),
         ({"question": "x", "completion": "y"}, "not those of the first row"),
-        ({"prompt": [USER, ANSWER, USER], "completion": [ANSWER]}, "user, assistant, user, assistant"),
+        ({"prompt": [USER, USER], "completion": [ANSWER]}, "user, user, assistant; they do not take turns"),
         ({"prompt": [ANSWER], "completion": [USER]}, "assistant, user"),
         ({"prompt": [], "completion": [ANSWER]}, "its turns are assistant"),
         ({"prompt": [{"role": "robot", "content": "x"}], "completion": "y"}, "no role among"),

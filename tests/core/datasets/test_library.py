@@ -208,7 +208,7 @@ def test_an_upload_repairs_a_stored_file_that_was_damaged(
         (jsonl([{"question": "a", "answer": "b"}]), InvalidInputError, "answer, question"),
         (b"PK\x03\x04 and so on", RefusedFileError, "zip archive"),
         (b"\x1f\x8bnot gzip", RefusedFileError, "gzip"),
-        (gzip.compress(jsonl(ROWS))[:-20], RefusedFileError, "gzip"),
+        (gzip.compress(jsonl(ROWS), mtime=0)[:-20], RefusedFileError, "gzip"),
         (b"prompt,completion\n", InvalidInputError, "no rows"),
     ],
 )

@@ -155,9 +155,12 @@ def test_a_label_that_is_no_thumb_is_a_column_of_its_own() -> None:
     assert outline_of(Row(1, {"prompt": "a", "completion": "b", "label": 1})).kind is DatasetKind.KTO
 
 
-def test_what_no_run_here_learns_from_is_not_taken_for_training(tmp_path) -> None:
-    (fault,) = read(tmp_path, {"messages": [user("a"), said("b"), user("c"), said("d")]}, to_train=True)
-    assert isinstance(fault, Fault)
-    assert "one user turn" in fault.reason
+def test_a_conversation_of_several_turns_is_taken_for_training(tmp_path) -> None:
+    (row,) = read(tmp_path, {"messages": [user("a"), said("b"), user("c"), said("d")]}, to_train=True)
+    assert (row.prompt, row.completion) == ("c", "d")
+    assert row.history == (("user", "a"), ("assistant", "b"))
+
+
+def test_thumbs_that_no_run_here_learns_from_are_not_taken_for_training(tmp_path) -> None:
     with pytest.raises(InvalidInputError, match="thumb"):
         read(tmp_path, {"prompt": "a", "completion": "b", "label": True}, to_train=True)

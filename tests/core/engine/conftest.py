@@ -195,7 +195,10 @@ class Kernel:
         """[rows, length, vocabulary] for rows of [rows, length] token ids, one composition each."""
         leases = [self.bank.lease(composition) for composition in compositions]
         self.lane.plan = plan_batch(
-            [lease.terms for lease in leases], dtype=torch.float32, device=torch.device("cpu")
+            [lease.terms for lease in leases],
+            gates=[lease.gate for lease in leases],
+            dtype=torch.float32,
+            device=torch.device("cpu"),
         )
         try:
             with torch.inference_mode():

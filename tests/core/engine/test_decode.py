@@ -17,7 +17,7 @@ def test_greedy_takes_the_likeliest_token_and_reports_its_log_probability():
     logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
     first, second = choose_tokens(logits, [None, None])
     assert (first.token, second.token) == (1, 0)
-    assert first.logprob == pytest.approx(2 - math.log(math.exp(0) + math.exp(2) + math.exp(1)))
+    assert first.facts.logprob == pytest.approx(2 - math.log(math.exp(0) + math.exp(2) + math.exp(1)))
 
 
 def test_logits_that_are_not_numbers_give_no_token_and_spare_the_neighbours():

@@ -25,7 +25,7 @@ def test_32_threads_with_16_compositions_and_2000_requests_get_the_answer_each_g
     assert len({c.key for c in compositions}) == COMPOSITIONS
     prompts = [f"{'x' * (3 * n)} record {n}" for n in range(PROMPTS)]
     alone = {
-        (c, p): bench.answer(compositions[c], prompts[p], tokens=6)
+        (c, p): bench.answer(compositions[c], prompts[p], tokens=4)
         for c in range(COMPOSITIONS)
         for p in range(PROMPTS)
     }
@@ -42,7 +42,7 @@ def test_32_threads_with_16_compositions_and_2000_requests_get_the_answer_each_g
         wrong = []
         for request in range(thread, REQUESTS, THREADS):
             c, p = (request * 7 + thread) % COMPOSITIONS, (request // 3) % PROMPTS
-            answer = bench.answer(compositions[c], prompts[p], tokens=6)
+            answer = bench.answer(compositions[c], prompts[p], tokens=4)
             right = alone[c, p]
             if (answer.token_ids, answer.text) != (right.token_ids, right.text) or (
                 answer.composition_key != compositions[c].key
@@ -95,9 +95,9 @@ def test_answers_stay_right_while_others_cancel_fail_unload_and_swap(make_bench,
                 return "right" if answer.token_ids == right[number % len(right)] else "wrong"
 
     with ThreadPoolExecutor(16) as threads:
-        outcomes = list(threads.map(work, range(350)))
+        outcomes = list(threads.map(work, range(210)))
     assert outcomes.count("wrong") == 0
-    assert outcomes.count("right") == 200
+    assert outcomes.count("right") == 120
     for adapter in adapters:
         bench.engine.unload(adapter.digest)
     status = bench.engine.status()

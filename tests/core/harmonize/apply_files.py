@@ -10,8 +10,8 @@ import polars as pl
 from core.harmonize.apply import run_harmonize
 from core.harmonize.records import Mapping, Rule, SourceCard
 from core.harmonize.report import HarmonizeReport
-from core.harmonize.source import Source, open_source
-from core.harmonize.transforms import values_of
+from core.harmonize.source.open import Source, open_source
+from core.harmonize.values.transforms import values_of
 
 
 def source_of(tmp_path: Path, text: str, name: str = "report.csv") -> Source:

@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from core.harmonize.source import Source, SourceLimits, open_source
+from core.harmonize.source.open import Source, SourceLimits, open_source
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _REL = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

@@ -11,7 +11,7 @@ from core.errors import InvalidInputError, RefusedFileError
 from core.harmonize.apply import harmonize, run_harmonize
 from core.harmonize.records import Mapping, SourceCard
 from core.harmonize.report import HarmonizeReport
-from core.harmonize.source import open_source
+from core.harmonize.source.open import open_source
 from core.rmis.facts import validate_record
 from core.settings import PROJECT_ROOT
 from tests.core.harmonize.apply_files import harmonized, lines_of, mapping_of, source_of

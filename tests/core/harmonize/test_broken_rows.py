@@ -8,7 +8,7 @@ import pytest
 
 from core.harmonize.broken_rows import export_broken
 from core.harmonize.records import Mapping
-from core.harmonize.source import Source, open_source
+from core.harmonize.source.open import Source, open_source
 
 
 def opened(folder: Path, text: str) -> Source:

@@ -8,7 +8,7 @@ from core.harmonize.dry_run import MappingCheck, check_mapping
 from core.harmonize.findings import Finding
 from core.harmonize.propose import propose_rules
 from core.harmonize.records import Mapping, Rule, SourceCard
-from core.harmonize.source import Source, open_source
+from core.harmonize.source.open import Source, open_source
 from core.harmonize.suggest.memory import ConfirmedRule, Memory
 from core.harmonize.suggest.suggest import to_rules
 

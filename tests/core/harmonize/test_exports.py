@@ -17,15 +17,9 @@ from polars.testing import assert_frame_equal
 from psycopg import sql
 
 from core.errors import ConflictError, InvalidInputError, UnavailableError
-from core.harmonize.exports import (
-    DANGEROUS,
-    formula_safe,
-    unguarded,
-    write_csv,
-    write_duckdb,
-    write_parquet,
-    write_postgres,
-)
+from core.harmonize.export_databases import write_duckdb, write_postgres
+from core.harmonize.exports import write_csv, write_parquet
+from core.harmonize.formulas import DANGEROUS, formula_safe, unguarded
 
 POSTGRESQL_URL = os.environ.get("RMN_TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")
 ROWS = pl.DataFrame(

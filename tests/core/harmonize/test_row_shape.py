@@ -12,7 +12,7 @@ from core.harmonize.row_shape import (
     with_parts,
     without_lines,
 )
-from core.harmonize.source_records import LINE
+from core.harmonize.source.records import LINE
 
 
 @settings(max_examples=30, deadline=None)

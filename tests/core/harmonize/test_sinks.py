@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInputError
 from core.harmonize import sinks
+from core.harmonize.formulas import formula_safe
 from core.harmonize.sinks import RowFormat
+from core.storage.files import staged_file
 
 
 def written(rows: pl.LazyFrame, path: Path, format: RowFormat) -> Path:
-    with sinks.staged_file(path) as part:
+    with staged_file(path) as part:
         pl.collect_all([sinks.sink(rows, part, format)], engine="streaming")
     return path
 
@@ -56,18 +58,18 @@ def test_rows_are_read_back_with_their_types(tmp_path: Path, format: RowFormat) 
     "text", ["=1", "+a", "-a", "@x", "\tx", "\rx", "\0x", " =1", '"=1', ";=1", "＝1", "'=1", "\u00a0=1"]
 )
 def test_what_a_spreadsheet_could_run_is_guarded(text: str) -> None:
-    assert pl.select(sinks.formula_safe(pl.lit(text))).item() == f"'{text}"
+    assert pl.select(formula_safe(pl.lit(text))).item() == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["-5", "+1.5", "-1,5", "a=1", "", "2026-03-02", "x-y", "00123", "'quoted'"])
 def test_plain_numbers_and_texts_stay_as_they_are(text: str) -> None:
-    assert pl.select(sinks.formula_safe(pl.lit(text))).item() == text
+    assert pl.select(formula_safe(pl.lit(text))).item() == text
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=20))
 def test_no_text_begins_a_formula_and_none_is_lost(text: str) -> None:
-    shown = pl.select(sinks.formula_safe(pl.lit(text))).item()
+    shown = pl.select(formula_safe(pl.lit(text))).item()
     assert shown.removeprefix("'") == text.removeprefix("'") or shown == text
     signed = text[:1] in "+-" and text[1:].replace(".", "", 1).replace(",", "", 1).isdecimal()
     assert signed or not shown[:1] or shown[:1] not in "=+-@\t\r\0"

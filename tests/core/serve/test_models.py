@@ -5,6 +5,8 @@ import pytest
 
 from core.compose import service as compose
 from core.compose.records import CompositionSpec, Term
+from core.compose.store.swaps import serve
+from core.compose.swap_records import Served, ServedKind
 from core.errors import ConflictError, NotFoundError
 from core.registry import service as registry
 from core.registry.bases import BaseFacts
@@ -95,3 +97,30 @@ def test_the_list_holds_what_can_answer_here_once_each(
         assert listed[2].description == "second"
         elsewhere = list_models(s, sqlite_tenant.id, base_name="other", base_digest="0" * 64)
         assert [m.model for m in elsewhere] == ["other", "both"]
+
+
+def test_the_list_shows_the_version_that_a_name_serves(
+    sqlite_database: Database, sqlite_tenant: Tenant, register: Register, base_facts: BaseFacts, now: datetime
+) -> None:
+    with sqlite_database.transaction() as s:
+        register(s, sqlite_tenant, "alpha", seed=1)
+        register(s, sqlite_tenant, "alpha", seed=2)
+        for weight in (0.5, 1.0):
+            compose.save_federation(
+                s,
+                sqlite_tenant.id,
+                name="both",
+                description="",
+                spec=CompositionSpec(terms=(Term(adapter="alpha", weight=weight),)),
+                created_by="a",
+                now=now,
+            )
+
+        def versions() -> dict[str, int | None]:
+            found = list_models(s, sqlite_tenant.id, base_name="tiny", base_digest=base_facts.digest)
+            return {model.model: model.version for model in found}
+
+        assert versions() == {"tiny": None, "alpha": 2, "both": 2}
+        for kind, name in ((ServedKind.ADAPTER, "alpha"), (ServedKind.FEDERATION, "both")):
+            assert serve(s, sqlite_tenant.id, kind, name, Served(1, "swp_1"), before=None, now=now)
+        assert versions() == {"tiny": None, "alpha": 1, "both": 1}

@@ -1,7 +1,7 @@
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,7 +12,15 @@ import pytest
 
 from core.compose import service as compose
 from core.compose.records import CompositionSpec, Term
-from core.engine.records import Chunk, Composition, EnginePort, EngineStatus, Generation, GenerationRequest
+from core.engine.records import (
+    Chunk,
+    Composition,
+    EnginePort,
+    EngineStatus,
+    Generation,
+    GenerationRequest,
+    Message,
+)
 from core.errors import BusyError, ConflictError, IntegrityError, InvalidInputError, NotFoundError
 from core.registry import service as registry
 from core.registry.records import Adapter, AdapterState
@@ -318,6 +326,12 @@ class RecordingEngine:
 
     def stream(self, composition: Composition, request: GenerationRequest) -> Iterator[Chunk]:
         yield Chunk("ok", self.generate(composition, request))
+
+    def features(self, messages: Sequence[Message]) -> tuple[float, ...]:
+        return (0.0,)
+
+    def module_names(self) -> tuple[str, ...]:
+        return ()
 
     def unload(self, digest: str) -> bool:
         return False

@@ -2,9 +2,12 @@
 
 import pytest
 
-from core.harmonize.records import SourceCard
+from core.harmonize.records import Rule, SourceCard
 from core.harmonize.suggest import qualifiers as terms
+from core.harmonize.suggest.memory import ConfirmedRule, Memory
 from core.harmonize.suggest.names import read_name
+from core.harmonize.suggest.profile import profile_values
+from core.harmonize.suggest.suggest import suggest
 
 SALES, ORDERS = "attributed_sales", "attributed_conversions"
 
@@ -101,3 +104,37 @@ def test_only_outcomes_take_terms() -> None:
     assert terms.takes_terms("ntb_sales")
     assert not terms.takes_terms("clicks")
     assert not terms.takes_terms(None)
+
+
+_DAYS = ("7 Day Total Sales", "7 Day Total Orders (#)", "7 Day Total Units (#)")
+_PARTS = ("7 Day Advertised SKU Units (#)", "7 Day Other SKU Units (#)", "7 Day Advertised SKU Sales")
+
+
+def terms_in(names: tuple[str, ...], card: SourceCard) -> dict[str, dict[str, object]]:
+    columns = [profile_values(name, ["5", "6", "9"]) for name in ("Impressions", "Clicks", "Spend", *names)]
+    return {each.source_field: each.qualifiers for each in suggest(columns, card=card)}
+
+
+@pytest.mark.parametrize("network", ["Amazon Ads", "North Ads"])
+def test_totals_of_sales_units_and_orders_are_of_all_products_alike(network: str) -> None:
+    made = terms_in((*_DAYS, *_PARTS), SourceCard(network=network, report="Sponsored Products"))
+    assert {name: made[name]["sku_scope"] for name in _DAYS} == dict.fromkeys(_DAYS, "total")
+    assert made[_PARTS[2]]["sku_scope"] == "same_sku"
+
+
+def test_documentation_adds_no_terms_that_the_target_or_the_bare_number_implies() -> None:
+    card = SourceCard(network="Amazon Ads", report="Sponsored Display campaigns")
+    made = terms_in(("purchases", "sales", "salesPromotedClicks", "newToBrandSales"), card)
+    both = {"window_click_days": 14, "window_view_days": 14, "touch": "click_or_view"}
+    assert made["purchases"] == made["sales"] == made["newToBrandSales"] == both
+    assert made["salesPromotedClicks"] == {"window_click_days": 14, "touch": "click", "sku_scope": "same_sku"}
+    assert terms_in(_DAYS, SourceCard(network="Amazon Ads"))[_DAYS[0]]["window_click_days"] == 7
+
+
+def test_what_a_person_confirmed_keeps_its_terms() -> None:
+    said = {"window_click_days": 14, "sku_scope": "total", "model": "last_touch"}
+    rule = Rule(source_field="Sales 14d", target="attributed_sales", qualifiers=said)
+    memory = Memory((ConfirmedRule("North Ads", "Sales 14d", rule),))
+    columns = [profile_values("Sales 14d", ["5.10", "6.20"]), profile_values("Clicks", ["1", "2"])]
+    made = suggest(columns, card=SourceCard(network="North Ads"), memory=memory)
+    assert made[0].qualifiers == said

@@ -107,3 +107,24 @@ def test_values_fit_one_target_better_than_another(values: list[str], likely: st
 @given(st.lists(st.text(max_size=30), max_size=8), st.sampled_from(sorted(FACT_BY_NAME)))
 def test_points_are_bounded_for_any_values(values: list[str], target: str) -> None:
     assert -7 < value_points(profile_values("x", values), target) < 5
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        ("device", "headphones"),
+        ("device", "mobile and desktop"),
+        ("device", "not mobile"),
+        ("device", "Z9"),
+        ("match_type", "KEYWORD"),
+        ("placement_type", "VX"),
+        ("placement_type", "video, display"),
+        ("placement_type", "no video"),
+        ("event_type", "nonclick"),
+    ],
+)
+def test_a_code_that_is_not_known_for_sure_gets_no_word_rather_than_a_wrong_one(
+    target: str, value: str
+) -> None:
+    assert closed_word(target, value) is None
+    assert word_map(target, [value]) == {value: None}

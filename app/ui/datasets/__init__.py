@@ -1,0 +1,1 @@
+"""The screen of datasets: list, one in full, its problems and versions."""

@@ -1,0 +1,1 @@
+"""What people think of answers: pairs of which one was preferred."""

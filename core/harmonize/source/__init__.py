@@ -1,0 +1,1 @@
+"""Raw files of retailers, opened by content: text, JSON, Parquet, sheets."""

@@ -1,0 +1,1 @@
+"""All SQL of tenants, people, credentials, limits and the audit log."""
