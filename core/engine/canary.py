@@ -10,7 +10,8 @@ from core.engine.lora import Lane
 from core.engine.plan import BatchPlan, RowTerm, plan_batch
 from core.errors import RefusedFileError
 
-TOKENS = 8
+# Two, so that attention has something to choose between: the pass costs what reading the base costs, and others wait for it.
+TOKENS = 2
 MOST_TIMES_BASE = 1e4  # logits this many times as large as the base's are of no use to anybody
 
 
