@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
-from app.metrics import Metrics
+import structlog
+
+from app.metrics import LEFT, Metrics, error_kind
 from app.rates import Charge, Rates
 from app.standings import Standing, Standings, default_limits
 from app.usage import UsageBook
 from core.errors import BusyError, UnavailableError
 from core.serve.pieces import AnswerPieces
-from core.serve.records import AnswerLimits, AnswerPiece, InferenceAnswer, InferenceRequest
+from core.serve.records import AnswerLimits, AnswerPiece, InferenceAnswer, InferenceRequest, RequestOutcome
 from core.settings import Settings
 from core.storage.database import Database
+from core.storage.ids import new_id
 from core.tenants.limits import day_of
 from core.tenants.records import Principal, UsageDay
 
+LOG = structlog.get_logger(__name__)
+Observer = Callable[[RequestOutcome], None]
 BYTES_PER_TOKEN = 4  # of a prompt that nobody has encoded yet; the answer says how many it were
 TOKENS_PER_MESSAGE = 8
 
@@ -38,6 +43,7 @@ class Admission:
         self._settings, self._rates, self._metrics, self._clock = settings, rates, metrics, clock
         self.standings = Standings(database, default_limits(settings), clock)
         self.usage = UsageBook(database, self.standings.forget)
+        self._observers: list[Observer] = []
         self._changed = threading.Condition()
         self._inside: Counter[str] = Counter()
         self._reserved: Counter[str] = Counter()  # tokens that answers which run now may still need
@@ -54,7 +60,13 @@ class Admission:
         limits = self.standings(principal.tenant_id).limits
         return AnswerLimits(float(limits.weight), limits.priority, self._settings.answer_seconds)
 
-    def enter(self, principal: Principal, request: InferenceRequest) -> "Entry":
+    def observe(self, observer: Observer) -> None:
+        """Tell this one, too, of every request that is over. Quickly: the request's thread waits for it."""
+        self._observers.append(observer)
+
+    def enter(
+        self, principal: Principal, request: InferenceRequest, request_id: str | None = None
+    ) -> "Entry":
         """Let an answer in. Raises BusyError, or UnavailableError while the process stops."""
         standing, tenant_id = self.standings(principal.tenant_id), principal.tenant_id
         prompt, longest = estimate(request, self._settings.max_new_tokens)
@@ -68,7 +80,9 @@ class Admission:
             charge = None if amount is None else self._rates.charge_tokens(tenant_id, tokens, amount)
             self._inside[tenant_id] += 1
             self._reserved[tenant_id] += tokens
-        return Entry(self, tenant_id, standing.slug, prompt, tokens, charge)
+        return Entry(
+            self, principal, standing.slug, request, request_id or new_id("req"), prompt, tokens, charge
+        )
 
     def close(self) -> None:
         """Let nobody in any more. Who is in goes on."""
@@ -100,6 +114,28 @@ class Admission:
             self._metrics.note_answer(entry.slug, answer)
         else:
             self._metrics.note_failure(entry.slug, error, seconds)
+        self._tell(entry, answer, error, seconds)
+
+    def _tell(
+        self, entry: "Entry", answer: InferenceAnswer | None, error: BaseException | None, seconds: float
+    ) -> None:
+        left = answer is not None and answer.finish_reason == "cancelled"
+        kind = error_kind(error) if answer is None else LEFT if left else ""
+        outcome = RequestOutcome(
+            entry.tenant_id,
+            entry.actor,
+            entry.request_id,
+            entry.request,
+            answer,
+            kind,
+            seconds,
+            self._clock(),
+        )
+        for observer in self._observers:
+            try:
+                observer(outcome)
+            except Exception:  # an answer that is there is given, whatever becomes of its records
+                LOG.exception("answer.observer_failed", request_id=entry.request_id)
 
     def _check_concurrent(self, tenant_id: str, standing: Standing) -> None:
         most = standing.limits.concurrent_requests
@@ -134,13 +170,17 @@ class Entry:
     def __init__(
         self,
         admission: Admission,
-        tenant_id: str,
+        principal: Principal,
         slug: str,
+        request: InferenceRequest,
+        request_id: str,
         prompt_tokens: int,
         tokens: int,
         charge: Charge | None,
     ) -> None:
-        self.tenant_id, self.slug, self.tokens, self.charge = tenant_id, slug, tokens, charge
+        self.tenant_id, self.actor = principal.tenant_id, principal.actor
+        self.request, self.request_id = request, request_id
+        self.slug, self.tokens, self.charge = slug, tokens, charge
         self.began = time.perf_counter()
         self.pieces = 0
         self._admission, self._prompt_tokens = admission, prompt_tokens

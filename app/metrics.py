@@ -26,6 +26,11 @@ LEFT, FAILED, NO_ROUTE = "cancelled", "error", "unmatched"
 COMMON = ("gen_ai_operation_name", "gen_ai_provider_name", "rmn_tenant")
 
 
+def error_kind(error: BaseException | None) -> str:
+    """What an answer that did not come about ended with, in a word. None: its reader went away."""
+    return LEFT if error is None else error.code if isinstance(error, RmnError) else FAILED
+
+
 class Metrics:
     """Counters of one process, in a registry of their own. Safe from any thread."""
 
@@ -83,8 +88,7 @@ class Metrics:
 
     def note_failure(self, slug: str, error: BaseException | None, seconds: float) -> None:
         """One that did not come about. `error` None: its reader went away."""
-        kind = LEFT if error is None else error.code if isinstance(error, RmnError) else FAILED
-        self._duration.labels(*self._common(slug), kind).observe(seconds)
+        self._duration.labels(*self._common(slug), error_kind(error)).observe(seconds)
 
     def note_http(self, method: str, route: str | None, status: int | None, began: float) -> None:
         """A request of the API, that `began` by time.perf_counter(). `route` is its template; None: there is none."""

@@ -4,9 +4,10 @@
 
 One generated CSV of simulated events (seeded): 12 rules with times of mixed offsets, micros, enum codes, 18-digit ids,
 thousands separators and qualifiers; Parquet out. One hand-written pipeline only converts and trusts every value, the
-other also counts what did not fit, adds up before and after and takes digests. All run in turn on the same file. Prints JSON: median and best
-rows per second, their ratios, CPU seconds, and the peak memory of a process of its own that harmonizes the file once.
-The product's time is that of the whole command: opening and checking the file, writing, totals, findings, digests.
+other also counts what did not fit, adds up before and after and takes digests. All run in turn on the same file. Prints
+JSON: median and best rows per second, their ratios, CPU seconds, and the peak memory of a process of its own that
+harmonizes the file once. The product's time is that of the whole command: opening and checking the file, writing,
+totals, findings, digests.
 """
 
 import argparse
@@ -109,6 +110,7 @@ def product(path: Path, out: Path) -> int:
 def converted(*, strict: bool) -> dict[str, pl.Expr]:
     """RMIS column → hand-written conversion of the rule's field; not strict: null where a value does not fit."""
     at = pl.col
+
     def coded(field: str, table: dict[str, str]) -> pl.Expr:
         return at(field).replace_strict(table) if strict else at(field).replace_strict(table, default=None)
 
@@ -124,7 +126,9 @@ def converted(*, strict: bool) -> dict[str, pl.Expr]:
         "clicks": at("clicks").cast(pl.Int64, strict=strict),
         "cost": at("spend_micros").cast(pl.Int64, strict=strict) / 1_000_000,
         "attributed_units": at("units14").cast(pl.Int64, strict=strict),
-        "attributed_sales": at("sales14").str.replace_all(",", "", literal=True).cast(pl.Float64, strict=strict),
+        "attributed_sales": at("sales14")
+        .str.replace_all(",", "", literal=True)
+        .cast(pl.Float64, strict=strict),
     }
 
 
@@ -171,7 +175,9 @@ def hand_accounted(path: Path, out: Path) -> int:
             (field.is_not_null() & value.is_null()).sum().alias(f"{target}.unfit"),
         ]
     for target in ("impressions", "clicks", "cost", "attributed_units", "attributed_sales"):
-        plain = pl.col(there[target]).str.replace_all(",", "", literal=True).cast(pl.Decimal(38, 6), strict=False)
+        plain = (
+            pl.col(there[target]).str.replace_all(",", "", literal=True).cast(pl.Decimal(38, 6), strict=False)
+        )
         counts.append(plain.sum().alias(f"{target}.before"))
     _, told = pl.collect_all([writing, raw.select(counts)], engine="streaming")
     sums = ("impressions", "clicks", "cost", "attributed_units", "attributed_sales")

@@ -151,8 +151,8 @@ def answer(
     Raises BusyError when the workspace has used what it may.
     """
     p.require(Permission.INFER)
-    with c.admission.enter(p, request) as entry:
-        given = c.runtime.answer(p, request, request_id=request_id)
+    with c.admission.enter(p, request, request_id) as entry:
+        given = c.runtime.answer(p, request, request_id=entry.request_id)
         entry.answered(given)
     return given
 
@@ -162,9 +162,9 @@ def stream(
 ) -> Iterator[AnswerPiece]:
     """Answer piece by piece; closing the iterator cancels. Raises BusyError when the workspace has used what it may."""
     p.require(Permission.INFER)
-    entry = c.admission.enter(p, request)
+    entry = c.admission.enter(p, request, request_id)
     try:
-        return CountedPieces(c.runtime.stream(p, request, request_id=request_id), entry)
+        return CountedPieces(c.runtime.stream(p, request, request_id=entry.request_id), entry)
     except BaseException as error:
         entry.end(error)
         raise

@@ -79,6 +79,14 @@ class ChatRequest(BaseModel):
     frequency_penalty: float | None = Field(None, description="Only 0.")
     presence_penalty: float | None = Field(None, description="Only 0.")
     logit_bias: dict[str, Any] | None = Field(None, description="Not supported.")
+    user: str | None = Field(
+        None, max_length=200, description="Who asks: keeps to one variant of an experiment."
+    )
+    metadata: dict[str, str] | None = Field(
+        None,
+        max_length=16,
+        description="What an experiment may look at: retailer, brand, and so on; «task» is what kind of work it is.",
+    )
 
     def as_inference(self) -> InferenceRequest:
         """As the runtime takes it. Raises InvalidInputError naming what is asked for and not supported."""
@@ -89,7 +97,10 @@ class ChatRequest(BaseModel):
             "top_p": self.top_p,
             "seed": self.seed,
             "logprobs": self.logprobs,
+            "user_id": self.user or None,
         }
+        context = dict(self.metadata or {})
+        given["task"] = context.pop("task", "")[:80] or None
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if len(stop) > 8 or not all(stop):
             raise InvalidInputError(
@@ -99,6 +110,7 @@ class ChatRequest(BaseModel):
             model=self.model,
             messages=tuple(message.as_message() for message in self.messages),
             stop=tuple(stop),
+            context=context,
             **{name: value for name, value in given.items() if value is not None},
         )
 

@@ -203,7 +203,7 @@ class LocalEngine:
             prompt = self._prompter.encode(request.messages)
             self._batch.check_fits(len(prompt), request.max_new_tokens)
             lease = self._bank.lease(composition, cancelled=gone, owner=request.owner)
-            waits = lease is not None
+            waits = lease is not None and not gone()
             row = Row(
                 prompt,
                 request,

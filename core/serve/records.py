@@ -25,6 +25,18 @@ class InferenceRequest(BaseModel):
     seed: int | None = None
     stop: tuple[str, ...] = Field(default=(), max_length=8)
     logprobs: bool = Field(False, description="Whether the answer tells each token's log-probability.")
+    user_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Who asks, as you call them: keeps to one variant of an experiment.",
+    )
+    task: str | None = Field(None, max_length=80, description="What kind of work this is, for analytics.")
+    context: Mapping[str, str] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="What an experiment may look at: retailer, brand, and so on.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> "InferenceRequest":
@@ -133,6 +145,23 @@ class InferenceAnswer:
     routing: Routing | None = None
     stages: tuple[StageTrace, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutcome:
+    """A request that is over, whatever became of it. `error` is the code of what it ended with, "" for an answer.
+
+    `answer` is None when none came; `seconds` are those from the request's arrival. `at` is when it ended.
+    """
+
+    tenant_id: str
+    actor: str
+    request_id: str
+    request: InferenceRequest
+    answer: InferenceAnswer | None
+    error: str
+    seconds: float
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
