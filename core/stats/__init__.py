@@ -1,1 +1,1 @@
-"""Pure numbers: intervals and comparisons, each with its source."""
+"""Pure numbers: intervals, tests and comparisons, each with its source."""
