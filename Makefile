@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null || echo python3.11)
 VENV := .venv/bin
 TESTS ?= tests
-# Two test processes; the tests of one file stay together.
+# Two test processes; the tests of one file stay together, the longest begin first (tests/conftest.py).
 PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false

@@ -15,12 +15,16 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two processes that spin starve each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of processes are started here: each would translate the product's files anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
@@ -38,9 +42,24 @@ from core.tenants.records import Tenant
 POSTGRESQL_URL = os.environ.get("RMN_TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/test")
 MARIADB_URL = os.environ.get("RMN_TEST_MARIADB_URL", "mariadb://root@127.0.0.1:3306/test")
 BACKENDS = ["sqlite", "postgresql", "mariadb"]
+BROWSER = "tests/browser/"  # one server and one browser for all of them
+# Tests whose node ids begin so take the longest, the longest first.
+LONG = (
+    BROWSER,
+    "tests/house/test_types.py",
+    "tests/faults/",
+    "tests/app/test_command_line.py",
+    "tests/core/training/",
+    "tests/core/engine/",
+    "tests/pages/",
+    "tests/security/",
+    "tests/house/",
+    "tests/app/",
+)
 # How fast a shared machine draws examples says nothing about what is tested.
 hypothesis_settings.register_profile("shared", suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("shared")
+sys.dont_write_bytecode = False
 
 NOW = datetime(2026, 11, 2, 9, 30, 15, 123456, tzinfo=UTC)
 
@@ -187,5 +206,24 @@ def _wipe(database: Database) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests come last: Playwright leaves an event loop running, in which no other test could start its own."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    """What takes longest comes first, so that at the end no test process waits long for the other."""
+    items.sort(key=lambda item: _turn(item.nodeid))
+
+
+def _turn(nodeid: str) -> int:
+    return next((turn for turn, begin in enumerate(LONG) if nodeid.startswith(begin)), len(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile` in the order above, which it would undo, and with all browser tests in one process."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class InOrder(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return BROWSER if nodeid.startswith(BROWSER) else str(super()._split_scope(nodeid))
+
+    config.option.loadscopereorder = False
+    return InOrder(config, log)

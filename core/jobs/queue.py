@@ -5,6 +5,7 @@ its entry is made, and `sweep` makes (again) the entries that are missing, so a 
 entry carries a job's id and nothing else, as JSON.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -161,9 +162,11 @@ def work(
     queue.open()
     running = _Running()
 
-    def run_job(job_id: str) -> str:
+    # Asynchronous for the sake of DBOS: where another worker has taken the entry over, it waits for that one's outcome,
+    # and a wait in a thread would outlive `destroy` and keep this process from ending.
+    async def run_job(job_id: str) -> str:
         with running:
-            return runner.run(job_id).value
+            return (await asyncio.to_thread(runner.run, job_id)).value
 
     DBOS(config=_configuration(queue.url))
     try:

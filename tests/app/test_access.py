@@ -105,4 +105,5 @@ def test_no_route_that_changes_something_is_open_to_viewers() -> None:
         if isinstance(key, tuple) and key[0] != "GET" and permission is not Permission.PUBLIC
     }
     asks = {("POST", "/inference"), ("POST", "/v1/chat/completions"), ("POST", "/sign-out")}
+    asks |= {("POST", "/ab-testing/assign"), ("POST", "/ab-testing/advice")}  # who gets what; a reckoning
     assert {key for key, permission in changing.items() if principal(Role.VIEWER).may(permission)} == asks

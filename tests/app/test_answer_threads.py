@@ -1,7 +1,6 @@
 """Threads that wait for the model are shared: one workspace never has them all."""
 
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,14 +23,17 @@ def test_one_workspace_gets_half_and_a_newcomer_a_thread_at_once() -> None:
 
     def hold(owner: str) -> None:
         running.append(owner)
-        assert gate.wait(20)
+        assert gate.wait(60)
 
     async def crowd() -> None:
         threads = AnswerThreads(100, threads=8)
         async with anyio.create_task_group() as group:
             for _ in range(12):
                 group.start_soon(threads.of("a").run, lambda: hold("a"))
-            await anyio.sleep(0.2)
+            with anyio.fail_after(60):
+                while len(running) < 4:
+                    await anyio.sleep(0.01)
+            await anyio.sleep(0.2)  # and no more come
             assert running == ["a"] * 4
             assert await threads.of("b").run(lambda: "at once") == "at once"
             gate.set()
@@ -42,26 +44,34 @@ def test_one_workspace_gets_half_and_a_newcomer_a_thread_at_once() -> None:
     run(crowd)
 
 
-def test_the_higher_priority_is_next_then_who_has_the_fewest_threads() -> None:
-    gates = [threading.Event() for _ in range(2)]
+def test_the_higher_priority_is_next_and_who_has_a_thread_leaves_the_other_one() -> None:
+    gates = {owner: threading.Event() for owner in ("a", "b")}
     order: list[str] = []
 
     async def crowd() -> None:
         threads = AnswerThreads(100, threads=2)
+
+        async def until(reached: Callable[[], bool]) -> None:
+            with anyio.fail_after(60):
+                while not reached():
+                    await anyio.sleep(0.005)
+
         async with anyio.create_task_group() as group:
-            group.start_soon(threads.of("a").run, lambda: gates[0].wait(20))
-            await anyio.sleep(0.05)
+            for owner, gate in gates.items():
+                group.start_soon(threads.of(owner).run, lambda gate=gate: gate.wait(60))
+            await until(lambda: threads._running.total() == 2)
+            names = []
             for owner, priority in (("a", 0), ("low", -1), ("high", 3)):
                 for number in range(2):
-                    name = f"{owner}{number}"
-                    group.start_soon(
-                        threads.of(owner, priority).run,
-                        lambda name=name: (order.append(name), time.sleep(0.02)),
-                    )
-                    await anyio.sleep(0.01)
-            gates[0].set()
-        assert sorted(order) == ["a0", "a1", "high0", "high1", "low0", "low1"]
-        assert order.index("high1") < order.index("a1")
+                    names.append(f"{owner}{number}")
+                    own = threads.of(owner, priority)
+                    group.start_soon(own.run, lambda name=names[-1]: order.append(name))
+                    await until(lambda: sum(map(len, threads._queues.values())) == len(names))
+            gates["b"].set()
+            await until(lambda: len(order) == 4)
+            assert order == ["high0", "high1", "low0", "low1"]
+            gates["a"].set()
+        assert order[4:] == ["a0", "a1"]
 
     run(crowd)
 
@@ -72,7 +82,7 @@ def test_a_crowd_that_waits_is_refused_and_who_stops_waiting_leaves_no_trace() -
     async def crowd() -> None:
         threads = AnswerThreads(4, threads=2)
         async with anyio.create_task_group() as group:
-            group.start_soon(threads.of("a").run, lambda: gate.wait(20))
+            group.start_soon(threads.of("a").run, lambda: gate.wait(60))
             await anyio.sleep(0.05)
             with anyio.move_on_after(0.3):
                 async with anyio.create_task_group() as waiting:

@@ -54,7 +54,7 @@ def test_the_engine_is_opened_once_by_many_threads(console: Console, monkeypatch
 
     def open_slowly(settings: Settings, *_: object) -> Any:
         opened.append(settings)
-        gate.wait(5)
+        gate.wait(60)
         return object()
 
     monkeypatch.setattr(engine_module, "open_engine", open_slowly)
@@ -123,13 +123,13 @@ def test_closing_does_not_wait_for_what_is_being_opened_and_that_is_freed(
 
     def open_slowly(*_: object) -> Any:
         began.set()
-        go.wait(10)
+        go.wait(60)
         return slow
 
     monkeypatch.setattr(engine_module, "open_engine", open_slowly)
     engine = EngineOnDemand(console.settings)
     opening = engine.open_in_background()
-    assert began.wait(10)
+    assert began.wait(60)
     engine.close()
     assert not slow.closed
     go.set()

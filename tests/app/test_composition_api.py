@@ -162,7 +162,7 @@ def test_a_composition_is_ready_before_it_is_asked(mine: Caller) -> None:
     assert (made["state"], made["error"], len(made["keys"])) == ("done", "", 1)
     mine.save("Pipe", PIPELINE)
     asked = mine.post("/composition/prefetch", {"model": "Pipe"}, 202)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while mine.get(f"/composition/compose/{asked['id']}")["state"] != "done" and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(mine.get(f"/composition/compose/{asked['id']}")["keys"]) == 2

@@ -2,10 +2,10 @@
 
 import json
 import logging
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -293,6 +293,12 @@ def test_what_was_confirmed_is_remembered_by_the_next_suggestion(
     assert after["confidence"] > before["confidence"]
 
 
+def seconds_of_children() -> float:
+    """Processor time of the processes that have ended: what others compute meanwhile is not part of it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_two_hundred_columns_are_answered_within_five_seconds_without_torch(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     names = [f"metric_{n}_clicks_7d" if n % 2 else f"Total Spend {n}" for n in range(200)]
@@ -303,7 +309,7 @@ def test_two_hundred_columns_are_answered_within_five_seconds_without_torch(tmp_
         "sys.stderr.write(repr([n for n in ('torch', 'transformers', 'peft') if n in sys.modules])); "
         "sys.exit(status)"
     )
-    began = time.perf_counter()
+    before = seconds_of_children()
     done = subprocess.run(
         [sys.executable, "-c", code, "mapping", "suggest", str(path), "--json"],
         cwd=PROJECT_ROOT,
@@ -313,11 +319,11 @@ def test_two_hundred_columns_are_answered_within_five_seconds_without_torch(tmp_
         timeout=60,
         check=False,
     )
-    took = time.perf_counter() - began
+    took = seconds_of_children() - before
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith("[]")
     assert len(json.loads(done.stdout)) == 200
-    assert took < 10, f"{took:.1f} s"  # 5 s on an idle machine; tests share its cores
+    assert took < 5, f"{took:.1f} s"
 
 
 def test_all_commands_together_load_no_torch_and_one_alone_loads_no_server() -> None:

@@ -216,11 +216,11 @@ def test_a_reader_who_goes_away_cancels_the_answer(
         stream = ask(client, "go on", stream=True, max_tokens=64, temperature=2.0, seed=seed)
         next(iter(stream))
         stream.close()
-        assert began[-1].closed.wait(10)
+        assert began[-1].closed.wait(60)
         if not began[-1].ended:
             break
     assert not began[-1].ended, "each of 30 answers came to its end although nobody read it"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while console.engine().status().running_rows and time.monotonic() < deadline:
         time.sleep(0.02)
     assert console.engine().status().running_rows == 0

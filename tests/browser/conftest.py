@@ -6,7 +6,9 @@
 | `new_visit` | function: colour scheme, size → a signed-in page and what went wrong on it       |
 | `shoot`     | function: page, name → a PNG of the whole screen under RMN_SCREENSHOTS, if set   |
 
-Without Chromium these tests are skipped, or fail where RMN_TESTS_REQUIRE_ALL is set.
+One server and one browser serve all tests of this folder and are closed after the last of them: as long as
+Playwright is open, an event loop runs in which no other test could start its own. Without Chromium these tests are
+skipped, or fail where RMN_TESTS_REQUIRE_ALL is set.
 """
 
 import os
@@ -22,6 +24,7 @@ from shutil import which
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from app.ports import next_free_port
 from core.settings import PROJECT_ROOT
@@ -37,6 +40,20 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+STAND_STILL = f"""
+limit => new Promise((done, fail) => {{
+  const began = performance.now();
+  let still = began;
+  const look = () => {{
+    const now = performance.now();
+    if (!document.querySelector('{IDLE}')) still = now;
+    if (now - still >= 250) done();
+    else if (now - began > limit) fail(new Error(`the script still runs after ${{limit}} ms`));
+    else setTimeout(look, 25);
+  }};
+  look();
+}})
+"""
 START_S = 180
 SCREENSHOTS = os.environ.get("RMN_SCREENSHOTS")
 
@@ -67,13 +84,17 @@ class Visit:
         return self.page
 
     def settle(self, timeout_s: float = 60) -> None:
-        """Wait until the script has run and its result is drawn."""
-        self.page.wait_for_timeout(250)
-        self.page.wait_for_selector(IDLE, timeout=timeout_s * 1000)
-        self.page.wait_for_timeout(250)
+        """Wait until the script has run and its result is drawn: until nothing has run for a moment."""
+        try:
+            self.page.evaluate(STAND_STILL, timeout_s * 1000)
+        except PlaywrightError as error:
+            if "context was destroyed" not in str(error):
+                raise
+            self.page.wait_for_load_state()  # the page itself was exchanged meanwhile
+            self.page.evaluate(STAND_STILL, timeout_s * 1000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     path = which("chromium") or which("chromium-browser") or which("google-chrome")
     if path is None:
@@ -86,7 +107,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("installation")
     # Each test process looks for its port in a range of its own.
@@ -124,7 +145,7 @@ def wait_for_link(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"no sign-in link within {START_S} s:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(chromium: Browser, running: Running) -> dict[str, str]:
     """The session's cookie after opening the one-time link as a new user would."""
     context = chromium.new_context()

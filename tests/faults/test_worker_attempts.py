@@ -75,7 +75,7 @@ def notes(runner: JobRunner, job: Job) -> list[dict[str, Any]]:
 
 
 def wait_for_step(runner: JobRunner, job: Job, step: int) -> Job:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (seen := load(runner, job)).step < step:
         assert time.monotonic() < deadline, seen
         time.sleep(0.02)
@@ -96,7 +96,7 @@ def test_a_job_runs_to_its_end_in_a_child_of_its_own(runner: JobRunner, submit: 
     assert (done.state, done.attempt, done.result) == (JobState.SUCCEEDED, 1, {"counted": 5})
     start, end = notes(runner, job)
     assert start["pid"] != os.getpid()
-    assert start["nice"] == os.nice(0) + 5
+    assert start["nice"] == 5
     assert start["OMP_WAIT_POLICY"] == "PASSIVE"
     assert int(start["OMP_NUM_THREADS"]) >= 1
     assert end == {"event": "done", "fence": done.fence}
@@ -113,11 +113,11 @@ def test_a_killed_child_goes_on_where_it_was(runner: JobRunner, submit: Callable
     for killed_at in (5, 12):
         wait_for_step(runner, job, killed_at)
         os.kill(notes(runner, job)[-1]["pid"], signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(notes(runner, job)) < (2 if killed_at == 5 else 3):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    thread.join(30)
+    thread.join(60)
     assert outcomes == [Outcome.ENDED]
     done = load(runner, job)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 3)
@@ -221,7 +221,7 @@ def test_a_cancel_ends_the_child_whether_it_listens_or_not(
     pid = notes_of_start(runner, job)
     with runner.database.transaction() as s:
         jobs.request_cancel(s, job.tenant_id, job.id, now=datetime.now(UTC))
-    thread.join(20)
+    thread.join(60)
     assert outcomes == [Outcome.ENDED]
     assert load(runner, job).state is JobState.CANCELLED
     assert not is_alive(pid)
@@ -246,7 +246,7 @@ def test_a_stop_leaves_the_job_to_the_next_attempt(runner: JobRunner, submit: Ca
     thread, outcomes = in_thread(runner, job)
     wait_for_step(runner, job, 3)
     runner.stop.set()
-    thread.join(20)
+    thread.join(60)
     assert outcomes == [Outcome.INTERRUPTED]
     waiting = load(runner, job)
     assert (waiting.state, waiting.stage, waiting.heartbeat_at) == (
@@ -265,13 +265,13 @@ def test_a_stop_leaves_the_job_to_the_next_attempt(runner: JobRunner, submit: Ca
 def test_a_hurry_does_not_wait_for_a_child_that_does_not_listen(
     runner: JobRunner, submit: Callable[..., Job]
 ) -> None:
-    patient = replace(runner, pace=replace(PACE, terminate_s=60))
+    patient = replace(runner, pace=replace(PACE, terminate_s=600))
     job = submit(steps=2000, pause_s=0.05, ends="ignore")
     thread, outcomes = in_thread(patient, job)
     pid = notes_of_start(runner, job)
     patient.stop.set()
     patient.hurry.set()
-    thread.join(10)
+    thread.join(60)
     assert outcomes == [Outcome.INTERRUPTED]
     assert not is_alive(pid)
 
@@ -280,7 +280,7 @@ def test_one_job_is_not_run_twice_at_once(runner: JobRunner, submit: Callable[..
     job = submit(steps=20, pause_s=0.02)
     threads = [in_thread(runner, job) for _ in range(3)]
     for thread, _ in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(outcome for _, (outcome,) in threads) == ["ended", "held", "held"]
     assert [note["event"] for note in notes(runner, job)] == ["start", "done"]
     assert load(runner, job).attempt == 1
@@ -306,7 +306,7 @@ def test_a_child_whose_job_was_taken_over_is_ended(runner: JobRunner, submit: Ca
     pid = notes_of_start(runner, job)
     with runner.database.transaction() as s:
         taken = jobs.claim(s, job.id, now=datetime.now(UTC))
-    thread.join(20)
+    thread.join(60)
     assert outcomes == [Outcome.HELD]
     assert not is_alive(pid)
     assert load(runner, job) == taken

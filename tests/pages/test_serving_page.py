@@ -69,7 +69,7 @@ def test_what_is_prefetched_is_in_memory_and_counted(open_as: Open, console: Con
     at.multiselect(key="prefetch-names").set_value(["spring", "brand_test"]).run()
     at.button(key="prefetch").click().run()
     assert not at.error
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while read(told(at)).count("is ready") < 2 and time.monotonic() < deadline:
         at.run()
     words = read(told(at))

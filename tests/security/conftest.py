@@ -164,7 +164,10 @@ def make_workspace(
     mapping = post("/mappings", json={"name": "mapped", "mapping": {"rules": rules}, "activate": True})
     harmonizing = post("/harmonize", json={"dataset": "export", "mapping": "mapped"})
     harmonize_now(console, harmonizing["id"])
+    variants = [{"variant_id": "now", "model": "base"}, {"variant_id": "new", "model": "alpha"}]
+    trial = post("/ab-testing/experiments", json={"name": "trial", "variants": variants})
     things = {
+        "experiment": trial["experiment_id"],
         "raw": raw["id"],
         "mapping": mapping["mapping_id"],
         "version": mapping["id"],

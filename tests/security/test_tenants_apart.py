@@ -62,9 +62,43 @@ LEAST_ROLE = {
     ("post", "/composition/compose"): Role.TRAINER,
     ("get", "/composition/compose/{preparation_id}"): Role.VIEWER,
     ("delete", "/composition/compose/{preparation_id}"): Role.TRAINER,
+    ("get", "/ab-testing/experiments"): Role.VIEWER,
+    ("post", "/ab-testing/experiments"): Role.TRAINER,
+    ("get", "/ab-testing/experiments/{experiment_id}"): Role.VIEWER,
+    ("put", "/ab-testing/experiments/{experiment_id}"): Role.TRAINER,
+    ("delete", "/ab-testing/experiments/{experiment_id}"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/start"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/pause"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/resume"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/stop"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/ramp"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/promote"): Role.TRAINER,
+    ("post", "/ab-testing/experiments/{experiment_id}/rollback"): Role.TRAINER,
+    ("get", "/ab-testing/experiments/{experiment_id}/results"): Role.VIEWER,
+    ("post", "/ab-testing/assign"): Role.VIEWER,
+    ("post", "/ab-testing/impressions"): Role.REVIEWER,
+    ("post", "/ab-testing/advice"): Role.VIEWER,
+    ("post", "/ab-testing/offline"): Role.TRAINER,
     ("post", "/feedback/preference-pair"): Role.REVIEWER,
     ("get", "/feedback/stats"): Role.VIEWER,
     ("get", "/feedback/export-dpo"): Role.VIEWER,
+    ("get", "/analytics/adapters/{adapter_id}"): Role.VIEWER,
+    ("get", "/analytics/top-performers"): Role.VIEWER,
+    ("get", "/analytics/comparison"): Role.VIEWER,
+    ("get", "/analytics/totals"): Role.VIEWER,
+    ("get", "/analytics/series"): Role.VIEWER,
+    ("get", "/analytics/errors"): Role.VIEWER,
+    ("get", "/analytics/requests"): Role.VIEWER,
+    ("post", "/analytics/record"): Role.REVIEWER,
+    ("post", "/analytics/feedback"): Role.REVIEWER,
+    ("get", "/alerts"): Role.VIEWER,
+    ("post", "/alerts/{alert_id}/acknowledge"): Role.REVIEWER,
+    ("post", "/alerts/{alert_id}/resolve"): Role.REVIEWER,
+    ("get", "/alerts/rules"): Role.VIEWER,
+    ("put", "/alerts/rules"): Role.ADMIN,
+    ("put", "/alerts/webhook"): Role.ADMIN,
+    ("get", "/alerts/deliveries"): Role.ADMIN,
+    ("get", "/health/system"): Role.VIEWER,
     ("get", "/tenants/me/limits"): Role.VIEWER,
     ("get", "/tenants/me/usage"): Role.VIEWER,
     ("get", "/tenants/{tenant_id}/limits"): Role.ADMIN,
@@ -81,6 +115,14 @@ def training_body(dataset: str) -> dict[str, Any]:
 
 def terms(adapter: str) -> dict[str, Any]:
     return {"terms": [{"adapter": adapter}]}
+
+
+def trial(model: str) -> dict[str, Any]:
+    """An experiment of the base against a model."""
+    return {
+        "name": "stolen",
+        "variants": [{"variant_id": "now", "model": "base"}, {"variant_id": "new", "model": model}],
+    }
 
 
 # Where a body may name a thing: route → function from the name to what is sent.
@@ -101,6 +143,23 @@ NAMED_IN_BODY: dict[tuple[str, str], list[Callable[[str], dict[str, Any]]]] = {
     ("post", "/composition/prefetch"): [lambda name: {"model": name}],
     ("post", "/composition/compose"): [lambda name: {"model": name}],
     ("post", "/training/jobs"): [training_body],
+    ("post", "/ab-testing/experiments"): [trial],
+    ("post", "/ab-testing/assign"): [lambda name: {"experiment_id": name, "user_id": "ann"}],
+    ("post", "/ab-testing/impressions"): [
+        lambda name: {"experiment_id": name, "variant_id": "new", "success": True}
+    ],
+    ("post", "/ab-testing/offline"): [
+        lambda name: {
+            "control": trial(name)["variants"][0],
+            "treatment": trial(name)["variants"][1],
+            "prompts": [{"messages": SAY, "expected": "x"}],
+            "max_new_tokens": 1,
+        }
+    ],
+    ("post", "/analytics/feedback"): [
+        lambda name: {"adapter_id": name, "thumbs": "up"},
+        lambda name: {"request_id": name, "thumbs": "up"},
+    ],
     ("post", "/mappings/suggest"): [lambda name: {"dataset": name}],
     ("post", "/harmonize"): [
         lambda name: {"dataset": name, "mapping": "mapped"},
@@ -109,6 +168,8 @@ NAMED_IN_BODY: dict[tuple[str, str], list[Callable[[str], dict[str, Any]]]] = {
 }
 # What a route with a name in its path needs besides.
 BESIDES: dict[tuple[str, str], dict[str, Any]] = {
+    ("put", "/ab-testing/experiments/{experiment_id}"): {"json": trial("base")},
+    ("post", "/ab-testing/experiments/{experiment_id}/ramp"): {"json": {"share": 1.0}},
     ("post", "/composition/federations/{name}/rollback"): {"json": {}},
     ("get", "/composition/federations/{name}/diff"): {"params": {"older": 1, "newer": 2}},
 }
@@ -128,12 +189,26 @@ NAMES_NOTHING = LISTS | {
     "/tenants/register",
     "/tenants/me/limits",
     "/tenants/me/usage",
+    "/alerts",
+    "/alerts/rules",
+    "/alerts/webhook",
+    "/alerts/deliveries",
+    "/health/system",
     "/datasets/raw",
     "/composition/swaps",
     "/composition/stats",
+    "/ab-testing/experiments",
+    "/ab-testing/advice",
     "/feedback/preference-pair",
     "/feedback/stats",
     "/feedback/export-dpo",
+    "/analytics/top-performers",
+    "/analytics/comparison",
+    "/analytics/totals",
+    "/analytics/series",
+    "/analytics/errors",
+    "/analytics/requests",
+    "/analytics/record",
 }
 
 
@@ -149,6 +224,7 @@ def operations(api: TestClient) -> Iterator[tuple[str, str]]:
 
 def rows_of(console: Console, tenant_id: str) -> dict[str, list[Any]]:
     """Every row of a workspace, but for the moments at which its keys were last used."""
+    console.recorder.write()
     connection = sqlite3.connect(console.settings.home / "rmn.sqlite")
     connection.row_factory = sqlite3.Row
     found = {}

@@ -8,6 +8,7 @@ from app.ui.badges import TYPE_COLORS, Color
 from app.ui.frame import error_box
 from app.ui.tables import Column, show_table
 from app.ui.text import escape, escape_badge, plain, show_text
+from core.analytics.costs import Prices, money
 from core.errors import RmnError
 from core.serve.records import AdapterUsed, InferenceAnswer, Routing, StageTrace
 from core.training.score import MISSING, parse_json, same_value, score_answer
@@ -20,7 +21,9 @@ REASONS = {
 }
 
 
-def show_answer(answer: InferenceAnswer | RmnError, expected: str | None, text: DeltaGenerator) -> None:
+def show_answer(
+    answer: InferenceAnswer | RmnError, expected: str | None, text: DeltaGenerator, prices: Prices
+) -> None:
     """The whole of it; the words go into `text`."""
     if isinstance(answer, RmnError):
         text.empty()
@@ -29,7 +32,7 @@ def show_answer(answer: InferenceAnswer | RmnError, expected: str | None, text: 
     text.code(plain(answer.text) or "(empty)", language=None, wrap_lines=True)
     if expected:
         _show_verdict(answer.text, expected)
-    _show_cost(answer)
+    _show_cost(answer, prices)
     with st.container(horizontal=True, gap="xsmall"):
         _sure_badge(answer)
         if answer.routing is not None:
@@ -46,10 +49,11 @@ def show_answer(answer: InferenceAnswer | RmnError, expected: str | None, text: 
                 _show_stage(place, stage)
 
 
-def answer_row(title: str, answer: InferenceAnswer) -> dict[str, object]:
+def answer_row(title: str, answer: InferenceAnswer, prices: Prices) -> dict[str, object]:
     """An answer as a row of the table of costs."""
     return {
         "column": title,
+        "cost": _cost(answer, prices),
         "latency": round(answer.latency_ms, 1),
         "first": round(answer.first_token_ms, 1),
         "queued": round(answer.queued_ms, 1),
@@ -63,14 +67,20 @@ def answer_row(title: str, answer: InferenceAnswer) -> dict[str, object]:
     }
 
 
-def show_costs(rows: list[dict[str, object]]) -> None:
+def show_costs(rows: list[dict[str, object]], prices: Prices) -> None:
     """All answers in numbers."""
+    priced = (
+        f"Tokens cost {prices.prompt:g} {prices.currency} (read) and {prices.completion:g} {prices.currency} "
+        "(generated) a million, by the settings."
+        if prices.known
+        else "No price is set for tokens here: the cost is said as seconds in the engine."
+    )
+    columns = list(COST_COLUMNS)
+    if prices.known:
+        columns.insert(1, Column("cost", f"Cost, {prices.currency}", "number"))
     with st.expander("In numbers", icon=":material/table_rows:"):
-        st.caption(
-            "One prompt each (n 1), asked at once, so that they share the machine. No price is set for tokens here: "
-            "the cost is said as seconds in the engine."
-        )
-        show_table(rows, COST_COLUMNS, key="costs", alt="What each answer cost", file_name="answers.csv")
+        st.caption(f"One prompt each (n 1), asked at once, so that they share the machine. {escape(priced)}")
+        show_table(rows, tuple(columns), key="costs", alt="What each answer cost", file_name="answers.csv")
 
 
 COST_COLUMNS = (
@@ -93,13 +103,18 @@ COST_COLUMNS = (
 )
 
 
-def _show_cost(answer: InferenceAnswer) -> None:
+def _cost(answer: InferenceAnswer, prices: Prices) -> float:
+    return money(prices.cost_nano(answer.prompt_tokens, answer.completion_tokens))
+
+
+def _show_cost(answer: InferenceAnswer, prices: Prices) -> None:
     seconds = max(answer.latency_ms, 1e-3) / 1000
     engine = max(0.0, answer.latency_ms - answer.queued_ms) / 1000
     st.caption(
         f"{numbers.milliseconds(answer.latency_ms)} · first token after {numbers.milliseconds(answer.first_token_ms)} · "
         f"{answer.prompt_tokens} tokens in, {answer.completion_tokens} out "
         f"({answer.completion_tokens / seconds:.0f} tokens/s) · {engine:.2f} s in the engine"
+        + (f" · {_cost(answer, prices):.3g} {escape(prices.currency)}" if prices.known else "")
         + (" · cut off at the longest answer" if answer.finish_reason == "length" else "")
     )
 

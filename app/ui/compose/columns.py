@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app.actions import datasets
+from app.recording import prices_of
 from app.ui.compose.answer import answer_row, show_answer, show_costs
 from app.ui.compose.asking import Asked, Column
 from app.ui.compose.editor import Edited
@@ -173,7 +174,7 @@ def _take_example(prompts: list[str]) -> None:
 
 def _show(visit: Visit, asked: Asked) -> None:
     """All columns; those that have not ended yet are followed until they have."""
-    progress = st.empty()
+    progress, prices = st.empty(), prices_of(visit.console.settings)
     places, notes = [], []
     with st.grid(min(len(asked.columns), MOST_COLUMNS), min_column_width=180):
         for column in asked.columns:
@@ -190,7 +191,7 @@ def _show(visit: Visit, asked: Asked) -> None:
             elif number not in shown:
                 shown.add(number)
                 with notes[number]:
-                    show_answer(answer, asked.expected, places[number])
+                    show_answer(answer, asked.expected, places[number], prices)
         if len(shown) == len(asked.columns):
             break
         progress.progress(
@@ -215,4 +216,5 @@ def _show_after(visit: Visit, asked: Asked) -> None:
         return
     if visit.principal.may(Permission.REVIEW):
         show_judging(visit, asked.messages, answered)
-    show_costs([answer_row(title, answer) for title, answer in answered])
+    prices = prices_of(visit.console.settings)
+    show_costs([answer_row(title, answer, prices) for title, answer in answered], prices)

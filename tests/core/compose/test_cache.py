@@ -163,7 +163,7 @@ def test_a_stampede_on_one_composition_prepares_it_once(
     cache = cache_on(engine, max_entries=1)
     composition = bench.compose((refs[0], 1.0), (refs[1], -1.0))
     asked, together = threading.Barrier(16), threading.Event()
-    engine.before_prepare = lambda _: together.wait(5) and None
+    engine.before_prepare = lambda _: together.wait(60) and None
 
     def work(_: int) -> CompositionHandle:
         asked.wait()
@@ -193,7 +193,7 @@ def test_an_error_reaches_all_who_wait_and_is_tried_again_after_a_moment(
     good.path.rename(hidden)
     composition = bench.compose((good, 1.0))
     together = threading.Event()
-    engine.before_prepare = lambda _: together.wait(5) and None
+    engine.before_prepare = lambda _: together.wait(60) and None
     with ThreadPoolExecutor(8) as threads:
         futures = [threads.submit(cache.compose_sync, composition) for _ in range(8)]
         while composition.key not in cache._flights or cache._flights[composition.key].waiting < 7:
@@ -263,12 +263,12 @@ def test_background_work_goes_by_priority_and_tells_its_outcome(
 
     def hold(_: Composition) -> None:
         begun.set()
-        go_on.wait(5)
+        go_on.wait(60)
 
     engine.before_prepare = hold
     told: list[tuple[str, object]] = []
     first = cache.compose_async(compositions[0])
-    assert begun.wait(5)
+    assert begun.wait(60)
     (idle,) = cache.prefetch([compositions[1]])
     late = cache.compose_async(
         compositions[2], callback=lambda ticket, outcome: told.append((ticket, outcome))
@@ -281,7 +281,7 @@ def test_background_work_goes_by_priority_and_tells_its_outcome(
     with pytest.raises(BusyError):
         late.result(0.01)
     go_on.set()
-    assert [t.result(5).key for t in (first, late, urgent, idle)] == [
+    assert [t.result(60).key for t in (first, late, urgent, idle)] == [
         compositions[n].key for n in (0, 2, 3, 1)
     ]
     assert engine.prepared == [compositions[n].key for n in (0, 3, 2, 1)]
@@ -303,11 +303,11 @@ def test_a_full_queue_refuses_and_a_closed_one_fails_what_waits(
 
     def hold(_: Composition) -> None:
         begun.set()
-        go_on.wait(5)
+        go_on.wait(60)
 
     engine.before_prepare = hold
     running = cache.compose_async(compositions[0])
-    assert begun.wait(5)
+    assert begun.wait(60)
     waiting = [cache.compose_async(c) for c in compositions[1:3]]
     with pytest.raises(BusyError, match="Too many"):
         cache.compose_async(compositions[3])
@@ -315,10 +315,10 @@ def test_a_full_queue_refuses_and_a_closed_one_fails_what_waits(
     replaced = cache.compose_async(compositions[3])
     threading.Timer(0.05, go_on.set).start()
     cache.close()
-    assert running.result(5).key == compositions[0].key
+    assert running.result(60).key == compositions[0].key
     for ticket in (waiting[1], replaced):
         with pytest.raises(UnavailableError):
-            ticket.result(5)
+            ticket.result(60)
     with pytest.raises(UnavailableError):
         cache.compose_async(compositions[0])
 

@@ -140,11 +140,11 @@ def test_a_schema_that_cannot_be_checked_safely_is_refused(schema: dict[str, Any
 
 def test_references_that_double_at_each_step_are_refused_at_once() -> None:
     parts: dict[str, Any] = {f"p{i}": {"allOf": [{"$ref": f"#/$defs/p{i + 1}"}] * 2} for i in range(40)}
-    began = time.perf_counter()
+    began = time.process_time()
     found = schema_problem(of_schema({"$defs": parts | {"p40": {}}, "$ref": "#/$defs/p0"}))
     assert found is not None
     assert "written out" in found
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_references_within_a_schema_are_followed() -> None:
@@ -164,7 +164,7 @@ def test_a_pattern_that_explodes_is_given_up() -> None:
     assert schema_problem(contract) is None
     began = time.perf_counter()
     assert answer_problem(contract, '"' + "a" * 4000 + '"')
-    assert time.perf_counter() - began < 2.0
+    assert time.perf_counter() - began < 20  # to the end it would take longer than the world is old
 
 
 def test_stages_of_a_pipeline_have_names_of_their_own_and_are_not_pipelines() -> None:

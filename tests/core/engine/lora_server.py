@@ -49,7 +49,7 @@ class LoraServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
 
     @property
     def url(self) -> str:

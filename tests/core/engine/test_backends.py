@@ -70,7 +70,7 @@ def export(composition: Composition, folder: Path) -> Path:
     return export_composition(composition, method="cat", out=folder).folder
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"

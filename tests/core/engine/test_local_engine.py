@@ -29,7 +29,7 @@ from core.settings import Settings
 ENDLESS = {"eos_token_id": None}  # answers of these bases end only when they are long enough
 
 
-def eventually(condition, seconds=10.0):
+def eventually(condition, seconds=60.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never happened"
@@ -41,7 +41,7 @@ class Gate:
 
     def __init__(self, bench):
         self.open = threading.Event()
-        self._handle = bench.base.model.register_forward_pre_hook(lambda *_: (self.open.wait(20), None)[1])
+        self._handle = bench.base.model.register_forward_pre_hook(lambda *_: (self.open.wait(60), None)[1])
 
     def remove(self):
         self.open.set()
@@ -306,9 +306,10 @@ def test_values_that_are_not_numbers_fail_one_request_and_its_neighbours_answer(
 
 def test_a_request_can_be_cancelled_while_it_runs(make_bench):
     bench = make_bench(**ENDLESS)
-    began = time.monotonic()
+    passes: list[None] = []
+    bench.base.model.register_forward_pre_hook(lambda *_: passes.append(None))
     answer = bench.engine.generate(
-        bench.compose(), bench.request(tokens=240), cancelled=lambda: time.monotonic() > began + 0.02
+        bench.compose(), bench.request(tokens=240), cancelled=lambda: len(passes) >= 3
     )
     assert answer.finish_reason == "cancelled"
     assert 0 < answer.completion_tokens < 240
@@ -457,7 +458,7 @@ def test_a_dead_inference_thread_fails_everybody_at_once_and_nobody_hangs(make_b
         answers = [threads.submit(bench.answer, bench.compose()) for _ in range(6)]
         eventually(lambda: bench.engine.status().waiting_rows >= 4)
         gate.open.set()
-        errors = [answer.exception(timeout=10) for answer in answers]
+        errors = [answer.exception(timeout=60) for answer in answers]
     assert all(isinstance(error, UnavailableError) for error in errors)
     assert "stopped" in str(errors[0])
     assert bench.engine.status().ready is False

@@ -76,7 +76,7 @@ def test_25_bad_files_beside_live_traffic_are_refused_and_the_traffic_is_undistu
             refused += 1
     finally:
         over.set()
-        traffic.join(20)
+        traffic.join(60)
     assert (refused, wrong) == (25, [])
     assert bank.resident()[0] == 4
     assert all(resident.pins == 0 for resident in bank.residents())
@@ -135,6 +135,6 @@ def test_a_stampede_on_one_adapter_and_one_slot_loads_it_once(make_bank, kernel_
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(weights) == [1.0 + number for number in range(16)]
     assert (bank.counters.loads, bank.counters.hits) == (1, 15)

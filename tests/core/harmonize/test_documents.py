@@ -40,10 +40,10 @@ def test_text_that_describes_no_column_gives_nothing(text: str) -> None:
 
 
 def test_a_hostile_description_is_read_quickly() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     parse_documents("`" * 200_000 + "\n" + "a " * 500_000)
     parse_documents(("x" * 199 + " ") * 10_000)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_file_is_read_with_its_byte_order_mark(tmp_path: Path) -> None:

@@ -638,6 +638,6 @@ def test_twenty_thousand_rows_of_forty_columns_take_a_moment() -> None:
     wide = pl.concat([file.frame] * 10).with_columns(
         **{f"extra {i}": pl.col("Clicks").cast(pl.Int64).mul(i + 2).cast(pl.String) for i in range(29)}
     )
-    started = time.perf_counter()
+    started = time.process_time()
     find_traps(opened(wide), file.mapping, file.card)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -201,6 +201,6 @@ def test_a_frame_is_as_strict_as_a_record(column) -> None:
 
 def test_a_hundred_thousand_rows_take_well_under_a_second() -> None:
     frame = pl.concat([clean(20)] * 5000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert validate_frame(frame).problems == ()
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -230,7 +230,7 @@ def test_others_write_while_a_run_is_prepared(desk: Desk, monkeypatch: pytest.Mo
         return real(dataset)
 
     monkeypatch.setattr(service.datasets, "read_examples", read)
-    job = desk.submit()
+    job = desk.submit(epochs=1.0, evaluate=False)
     assert len(written) == 1
     done = desk.run(job.id)  # the runner, too
     assert done.state is JobState.SUCCEEDED

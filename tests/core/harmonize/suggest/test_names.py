@@ -140,7 +140,7 @@ def test_what_stays_unexplained_lowers_the_score() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300))
 def test_any_name_is_read_within_a_moment(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     reading = read_name(name)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert all(0 <= sense.score <= 1 for sense in reading.senses.values())
