@@ -33,6 +33,7 @@ GROUPS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "federation": ("federations", "commands"),
         "gate": ("gates", "commands"),
         "dataset": ("dataset_changes", "commands"),
+        "experiment": ("experiments", "commands"),
         "mapping": ("mapping", "commands"),
         "jobs": ("jobs", "commands"),
         "users": ("people", "users"),

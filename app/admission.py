@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
+from typing import Protocol
 
 import structlog
 
@@ -15,7 +16,6 @@ from app.rates import Charge, Rates
 from app.standings import Standing, Standings, default_limits
 from app.usage import UsageBook
 from core.errors import BusyError, UnavailableError
-from core.serve.pieces import AnswerPieces
 from core.serve.records import AnswerLimits, AnswerPiece, InferenceAnswer, InferenceRequest, RequestOutcome
 from core.settings import Settings
 from core.storage.database import Database
@@ -212,10 +212,24 @@ class Entry:
         self.end(error)
 
 
+class Pieces(Protocol):
+    """A streamed answer: its pieces, what answers, and the way to stop it."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    def __next__(self) -> AnswerPiece: ...
+
+    def close(self) -> None: ...
+
+
 class CountedPieces(Iterator[AnswerPiece]):
     """A streamed answer whose entry ends with it, whatever becomes of it."""
 
-    def __init__(self, pieces: AnswerPieces, entry: Entry) -> None:
+    def __init__(self, pieces: Pieces, entry: Entry) -> None:
         self._pieces, self._entry = pieces, entry
         self.request_id, self.model = pieces.request_id, pieces.model
 

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from app.api.application import build_api
 from app.bootstrap import Console, shared_console
+from app.experiment_keeper import keep_experiments
 from app.guard import Guard
 from app.logs import adopt_library_loggers
 from app.sign_in import sign_in_routes
@@ -39,7 +40,8 @@ def build_app(console: Console) -> streamlit.App:
         console.begin_serving()
         prewarm(console)
         LOG.info("console.started")
-        yield
+        with keep_experiments(console):
+            yield
         console.close()
         LOG.info("console.stopped")
 

@@ -11,10 +11,16 @@ from datetime import UTC, datetime
 from app.admission import Admission
 from app.engine import BaseOnDemand, EngineOnDemand
 from app.gauges import Gauges
+from app.impression_book import ImpressionBook
 from app.key_uses import KeyUses
 from app.metrics import Metrics
 from app.rates import Rates
+from app.recording import RollUps, event_of, open_recorder
+from app.shadow import Shadows
 from app.token_texts import TokenTextsOnDemand
+from app.variants import Variants
+from app.watch import Watch
+from core.analytics.recorder import Recorder
 from core.compose.cache import CompositionCache
 from core.compose.served import recover_swaps
 from core.compose.swap import HotSwap
@@ -42,7 +48,13 @@ class Console:
     rates: Rates
     admission: Admission
     metrics: Metrics
+    recorder: Recorder
+    roll_ups: RollUps
     key_uses: KeyUses
+    variants: Variants
+    impressions: ImpressionBook
+    shadows: Shadows
+    watch: Watch
     clock: Callable[[], datetime]
     stopping: threading.Event = field(default_factory=threading.Event)  # the process was told to stop
 
@@ -50,14 +62,21 @@ class Console:
         """Once in a process that serves: what a process that died left half swapped has failed; the engine opens."""
         with self.database.transaction() as s:
             recover_swaps(s, self.clock())
+        self.roll_ups.begin()
+        self.watch.start()
         self.engine.open_in_background()
 
     def close(self) -> None:
         """Give everything back: engine, queue, database. What was used is written."""
         self.admission.close()
+        self.watch.close()
+        self.shadows.close()
         self.runtime.close()
         self.engine.close()
+        self.impressions.close()
+        self.roll_ups.close()
         self.admission.usage.close()
+        self.recorder.close()
         self.queue.close()
         self.database.close()
 
@@ -80,6 +99,8 @@ def build_console(settings: Settings, *, clock: Callable[[], datetime] = utc_now
     cache = CompositionCache(engine)
     rates, metrics = Rates(settings.requests_per_minute), Metrics(by_tenant=settings.metrics_by_tenant)
     admission = Admission(database, settings, rates, metrics, clock)
+    recorder = open_recorder(database, settings, clock)
+    admission.observe(lambda outcome: recorder.record(event_of(outcome)))
     metrics.add(Gauges(engine, cache, lambda: admission.inside))
     runtime = Runtime(
         database,
@@ -90,6 +111,10 @@ def build_console(settings: Settings, *, clock: Callable[[], datetime] = utc_now
         token_texts=TokenTextsOnDemand(settings),
         clock=clock,
     )
+    impressions = ImpressionBook(database, clock)
+    admission.observe(impressions)
+    watch = Watch(database, settings, engine, clock)
+    admission.observe(watch.note_outcome)
     return Console(
         settings=settings,
         database=database,
@@ -102,7 +127,13 @@ def build_console(settings: Settings, *, clock: Callable[[], datetime] = utc_now
         rates=rates,
         admission=admission,
         metrics=metrics,
+        recorder=recorder,
+        roll_ups=RollUps(database, settings, clock),
         key_uses=KeyUses(),
+        variants=Variants(database, clock),
+        impressions=impressions,
+        shadows=Shadows(runtime, admission, impressions),
+        watch=watch,
         clock=clock,
     )
 

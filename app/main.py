@@ -32,7 +32,7 @@ for screen in screens_for(principal):
             help=screen.purpose,
         )
     )
-page = st.navigation(sections)
+page = st.navigation(sections, expanded=True)
 
 with st.sidebar:
     st.space("stretch")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from core.demo.requests import simulate_requests
 from core.demo.workspace import prepare_workspace
 from core.errors import UnavailableError
 from core.settings import PROJECT_ROOT, Settings
@@ -46,6 +47,7 @@ def ensure_ready(settings: Settings, report: Callable[[str], None]) -> PreparedW
                 tenant, admin = _demo_tenant(session, now=datetime.now(UTC))
                 report("Demo workspace")
                 prepare_workspace(session, tenant.id, project_root=PROJECT_ROOT, now=datetime.now(UTC))
+                simulate_requests(session, tenant.id, now=datetime.now(UTC))
         finally:
             database.close()
     return PreparedWorkspace(tenant.id, tenant.slug, admin.id)

@@ -128,6 +128,33 @@ class Settings(BaseSettings):
     metrics_by_tenant: bool = Field(
         False, description="Whether the metrics of answers name the slug of their tenant."
     )
+    prompt_price: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="Price of a million tokens that are read, for analytics; 0 means none.",
+    )
+    completion_price: float = Field(
+        0.0, ge=0, le=1_000_000, description="Price of a million tokens that are generated; 0 means none."
+    )
+    currency: str = Field("USD", min_length=1, max_length=8, description="Currency of the prices.")
+    request_days: int = Field(
+        30, ge=1, le=3650, description="Days that analytics keeps single requests, without their text."
+    )
+    hour_days: int = Field(
+        400, ge=2, le=3650, description="Days that analytics keeps hours; what days add up to stays."
+    )
+    record_buffer: int = Field(
+        200_000,
+        ge=1_000,
+        le=10_000_000,
+        description="Requests that wait in memory for analytics while the database is away.",
+    )
+    webhook_hosts: str = Field(
+        "",
+        description="Hosts that webhooks may reach although they are not on the public internet, separated by commas: "
+        "hooks.internal, 10.0.0.5:8443.",
+    )
     upload_limit_mb: int = Field(512, ge=1, description="Largest file that an upload may hold, in MB.")
     upload_quota_mb: int = Field(
         20_480, ge=1, description="Room that the uploaded files of one tenant may take together, in MB."
@@ -195,6 +222,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def webhook_host_names(self) -> frozenset[str]:
+        """Hosts that webhooks may reach wherever they are, some with their port."""
+        return frozenset(host.strip().lower() for host in self.webhook_hosts.split(",") if host.strip())
 
     @property
     def resolved_database_url(self) -> str:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app.actions import adapters, compositions, datasets, training
+from app.ui.analytics.alerts import show_alert_banner
 from app.ui.frame import Figure, empty_state, figures, page_head
 from app.ui.guide import next_step
 from app.ui.job_view import show_job_row
@@ -39,6 +40,7 @@ figures(
         main_figure(last, prefix="Last") if last else Figure("Last lift", "–", "train an adapter to see it"),
     ]
 )
+show_alert_banner(visit)
 next_step(visit.principal, trained=trained, running=running, federations=len(federations))
 
 st.subheader("Recent jobs", anchor=False)

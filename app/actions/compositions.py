@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from app import routing
 from app.admission import CountedPieces
 from app.bootstrap import Console
 from core.compose import service as compose
@@ -144,36 +145,47 @@ def serving_version(c: Console, p: Principal, kind: ServedKind, name: str) -> in
 
 
 def answer(
-    c: Console, p: Principal, request: InferenceRequest, *, request_id: str | None = None
+    c: Console,
+    p: Principal,
+    request: InferenceRequest,
+    *,
+    request_id: str | None = None,
+    session_id: str | None = None,
 ) -> InferenceAnswer:
-    """Answer one request. Blocks until done. `request_id`: the one that the client was told already.
+    """Answer one request. Blocks until done. `request_id`: the one that the client was told already. `session_id`: the
+    unit of an experiment where the request names no user.
 
     Raises BusyError when the workspace has used what it may.
     """
     p.require(Permission.INFER)
     with c.admission.enter(p, request, request_id) as entry:
-        given = c.runtime.answer(p, request, request_id=entry.request_id)
+        given = routing.answer(c, p, entry, session_id)
         entry.answered(given)
     return given
 
 
 def stream(
-    c: Console, p: Principal, request: InferenceRequest, *, request_id: str | None = None
+    c: Console,
+    p: Principal,
+    request: InferenceRequest,
+    *,
+    request_id: str | None = None,
+    session_id: str | None = None,
 ) -> Iterator[AnswerPiece]:
     """Answer piece by piece; closing the iterator cancels. Raises BusyError when the workspace has used what it may."""
     p.require(Permission.INFER)
     entry = c.admission.enter(p, request, request_id)
     try:
-        return CountedPieces(c.runtime.stream(p, request, request_id=entry.request_id), entry)
+        return CountedPieces(routing.stream(c, p, entry, session_id), entry)
     except BaseException as error:
         entry.end(error)
         raise
 
 
 def list_models(c: Console, p: Principal) -> list[ServedModel]:
-    """Everything that a request may name as its model."""
+    """Everything that a request may name as its model, experiments that run among them."""
     p.require(Permission.INFER)
-    return c.runtime.models(p)
+    return [*c.runtime.models(p), *routing.running_models(c, p)]
 
 
 def swap(

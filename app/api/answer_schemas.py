@@ -79,3 +79,5 @@ class InferenceOut(Answered):
     routing: RoutingOut | None = Field(description="Of a composition with a request gate.")
     stages: list[StageTraceOut] = Field(description="Of a pipeline, in order.")
     logprobs: list[TokenLogprobOut] | None = Field(description="Where the request asks for them.")
+    experiment: str | None = Field(None, description="The experiment that the request belonged to.")
+    variant: str | None = Field(None, description="Its variant, which answered.")

@@ -1,7 +1,7 @@
 """The API as one ASGI application: mounted under /api by the console, or served alone."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -12,7 +12,10 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
 from app.api import (
+    ab_testing,
     adapters,
+    alerts,
+    analytics,
     composing,
     compositions,
     datasets,
@@ -31,6 +34,7 @@ from app.api.errors import describe_validation, error_response
 from app.api.gate import BodyRefused, Gate, path_in_app
 from app.api.waiting import AnswerThreads
 from app.bootstrap import Console
+from app.experiment_keeper import keep_experiments
 from app.warming import prewarm
 from core.errors import InvalidInputError, NotFoundError, RmnError
 
@@ -50,7 +54,8 @@ def build_api(console: Console, *, owns_console: bool = False) -> FastAPI:
         if owns_console:
             console.begin_serving()
             prewarm(console)
-        yield
+        with keep_experiments(console) if owns_console else nullcontext():
+            yield
         if owns_console:
             console.close()
 
@@ -72,8 +77,8 @@ def build_api(console: Console, *, owns_console: bool = False) -> FastAPI:
     api.state.console = console
     api.state.answer_threads = AnswerThreads(console.settings.max_queue_rows)
     for part in (
-        health, inference, adapters, training, datasets, mappings, harmonize, compositions, composing,
-        feedback, tenants, limits, metrics, openai_compatible,
+        health, inference, adapters, training, datasets, mappings, harmonize, compositions, composing, ab_testing,
+        feedback, analytics, tenants, limits, metrics, openai_compatible, alerts,
     ):  # fmt: skip
         api.include_router(part.router)
     return api

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Request
 
 from app.actions import compositions
 from app.api.answer_schemas import InferenceOut
-from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors, threads_of
+from app.api.parts import KEY_NEEDED, Caller, SessionId, TheConsole, errors, threads_of
 from core.serve.records import InferenceRequest
 
 LOG = structlog.get_logger(__name__)
@@ -59,14 +59,18 @@ async def infer(
     console: TheConsole,
     caller: Caller,
     body: Annotated[InferenceRequest, Body(openapi_examples=EXAMPLES)],
+    x_session_id: SessionId = None,
 ) -> InferenceOut:
-    """Waits until the answer is whole. `model` or `composition` says what answers; neither: the base.
+    """Waits until the answer is whole. `model` or `composition` says what answers; neither: the base. Where `model` names
+    an experiment, one of its variants answers: the same for the same `user_id`, else for the same session.
 
     A pipeline whose stage does not keep its contract ends there: 422 with the code stage_failed, the stage's name and
     what it answered.
     """
     threads = threads_of(request, console, caller)
     request_id = request.state.request_id
-    answer = await threads.run(lambda: compositions.answer(console, caller, body, request_id=request_id))
+    answer = await threads.run(
+        lambda: compositions.answer(console, caller, body, request_id=request_id, session_id=x_session_id)
+    )
     LOG.info("inference.answered", tokens=answer.completion_tokens)
     return InferenceOut.model_validate(answer)

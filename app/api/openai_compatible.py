@@ -24,7 +24,7 @@ from app.api.openai_schemas import (
     fingerprint,
     finish_reason,
 )
-from app.api.parts import KEY_NEEDED, Caller, TheConsole, errors, threads_of
+from app.api.parts import KEY_NEEDED, Caller, SessionId, TheConsole, errors, threads_of
 from app.api.waiting import OwnThreads
 from core.errors import RmnError
 from core.serve.records import AnswerPiece, InferenceAnswer
@@ -39,7 +39,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 @router.get("/models", summary="What may be asked", responses=_errors())
 async def list_models(request: Request, console: TheConsole, caller: Caller) -> ModelList:
-    """The base, each adapter, each federation of your workspace."""
+    """The base, each adapter, each federation and each running experiment of your workspace."""
     threads = threads_of(request, console, caller)
     found = await threads.run(lambda: compositions.list_models(console, caller))
     return ModelList(
@@ -68,14 +68,22 @@ async def list_models(request: Request, console: TheConsole, caller: Caller) -> 
         },
     },
 )
-async def chat(request: Request, console: TheConsole, caller: Caller, body: ChatRequest) -> Any:
-    """OpenAI's chat format. `model` names the base, an adapter or a federation (see /v1/models)."""
+async def chat(
+    request: Request, console: TheConsole, caller: Caller, body: ChatRequest, x_session_id: SessionId = None
+) -> Any:
+    """OpenAI's chat format. `model` names the base, an adapter, a federation or an experiment (see /v1/models)."""
     threads = threads_of(request, console, caller)
     asked, request_id = body.as_inference(), request.state.request_id
     if not body.stream:
-        answer = await threads.run(lambda: compositions.answer(console, caller, asked, request_id=request_id))
+        answer = await threads.run(
+            lambda: compositions.answer(
+                console, caller, asked, request_id=request_id, session_id=x_session_id
+            )
+        )
         return _completion(answer, body.model, _now(console))
-    pieces = await threads.run(lambda: compositions.stream(console, caller, asked, request_id=request_id))
+    pieces = await threads.run(
+        lambda: compositions.stream(console, caller, asked, request_id=request_id, session_id=x_session_id)
+    )
     options = body.stream_options
     events = _Events(body.model, _now(console), request_id, bool(options and options.include_usage))
     return _EventResponse(_relay(pieces, events, threads), pieces)
@@ -102,6 +110,8 @@ class _Events:
 
     def end(self, answer: InferenceAnswer) -> Iterator[str]:
         self._head["system_fingerprint"] = fingerprint(answer)
+        if answer.experiment is not None:
+            self._head |= {"experiment": answer.experiment, "variant": answer.variant}
         chances = TokenChances.of(answer)  # all with the last piece: before, nobody knows which tokens stand
         yield self._chunk({}, finish_reason(answer), None if chances is None else chances.model_dump())
         if self._with_usage:
@@ -164,6 +174,8 @@ def _completion(answer: InferenceAnswer, model: str, created: int) -> ChatComple
         ],
         usage=Usage.of(answer),
         system_fingerprint=fingerprint(answer),
+        experiment=answer.experiment,
+        variant=answer.variant,
     )
 
 

@@ -200,6 +200,8 @@ class ChatCompletion(BaseModel):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str
+    experiment: str | None = Field(None, description="The experiment that the request belonged to.")
+    variant: str | None = Field(None, description="Its variant, which answered.")
 
 
 class ModelCard(BaseModel):
@@ -209,7 +211,7 @@ class ModelCard(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    kind: Literal["base", "adapter", "federation"]
+    kind: Literal["base", "adapter", "federation", "experiment"]
     description: str
 
 

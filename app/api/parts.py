@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from app.api.schemas import ErrorBody
@@ -47,6 +47,12 @@ def _principal(request: Request) -> Principal:
 
 TheConsole = Annotated[Console, Depends(_console)]
 Caller = Annotated[Principal, Depends(_principal)]
+SessionId = Annotated[
+    str | None,
+    Header(
+        max_length=200, description="Keeps to one variant of an experiment where the request names no user."
+    ),
+]
 
 
 def threads_of(request: Request, console: Console, caller: Principal) -> OwnThreads:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from html import escape as escape_html
 from operator import attrgetter
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -16,11 +17,20 @@ PLATE_HALF, PLATE_GAP, PLATE_THICKNESS = 0.38, 0.5, 0.1
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
-def show_chart(figure: go.Figure, *, key: str, alt: str) -> None:
-    """Draw with the theme's fonts and background; `alt` says what it shows for those who cannot see it."""
+def show_chart(figure: go.Figure, *, key: str, alt: str, pick: bool = False) -> list[dict[str, Any]]:
+    """Draw with the theme's fonts and background; `alt` says what it shows for those who cannot see it.
+
+    `pick`: its bars and points can be pressed; what is pressed is answered.
+    """
     ink = "#e5e7eb" if st.context.theme.type == "dark" else "#374151"
     figure.update_traces(error_y_color=ink, selector={"type": "bar"})
-    st.plotly_chart(figure, key=key, alt=plain(alt), config=_CONFIG)
+    if not pick:
+        st.plotly_chart(figure, key=key, alt=plain(alt), config=_CONFIG)
+        return []
+    state = st.plotly_chart(
+        figure, key=key, alt=plain(alt), config=_CONFIG, on_select="rerun", selection_mode="points"
+    )
+    return list(state["selection"]["points"]) if state else []
 
 
 def loss_chart(points: Sequence[JobPoint]) -> go.Figure:

@@ -91,6 +91,20 @@ SERVING = Screen(
     "What is in memory, how often it was ready, and which version each name serves.",
     "Use",
 )
+EXPERIMENTS = Screen(
+    "experiments",
+    "Experiments",
+    ":material/science:",
+    "Prove that one composition is better than another, on real requests, however often you look.",
+    "Prove",
+)
+ANALYTICS = Screen(
+    "analytics",
+    "Analytics & monitoring",
+    ":material/monitoring:",
+    "What was asked, how well and how fast it was answered, what is wrong, and how the machine is.",
+    "Prove",
+)
 ADMIN = Screen(
     "admin",
     "Administration",
@@ -110,6 +124,8 @@ SCREENS = (
     FEDERATION,
     GATES,
     SERVING,
+    EXPERIMENTS,
+    ANALYTICS,
     ADMIN,
 )
 

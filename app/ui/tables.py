@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +12,7 @@ from app.ui.text import plain
 
 Row = Mapping[str, Any]
 Kind = Literal["text", "number", "percent", "progress", "time", "size"]
+NOTHING_HERE = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,13 @@ def show_table(
     file_name: str,
     search: str = "Filter",
     height: int | None = None,
-) -> None:
-    """Draw it. Cells are shown literally. The export holds the rows that the filter lets through."""
+    missing: str = NOTHING_HERE,
+    pick: bool = False,
+) -> Row | None:
+    """Draw it. Cells are shown literally. The export holds the rows that the filter lets through.
+
+    `missing` stands where a cell has no value. `pick`: one row can be ticked, and is answered.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         term = st.text_input(
             search,
@@ -61,20 +67,21 @@ def show_table(
         [[_cell(row.get(c.field), c.kind) for c in columns] for row in kept],
         columns=[c.field for c in columns],
     )
-    st.dataframe(
+    state = st.dataframe(
         frame,
         hide_index=True,
         key=f"{key}-table",
         alt=alt,
         height=height or "auto",
         column_config={column.field: _config(column) for column in columns},
-        placeholder=NOTHING_HERE,
+        placeholder=missing,
+        on_select="rerun" if pick else "ignore",
+        selection_mode="single-row",
     )
     if term:
         st.caption(f"{len(kept):,} of {len(rows):,} rows match.")
-
-
-NOTHING_HERE = "–"
+    chosen = cast(dict[str, Any], state)["selection"]["rows"] if pick else []
+    return kept[chosen[0]] if chosen and chosen[0] < len(kept) else None
 
 
 def _matches(row: Row, columns: Sequence[Column], term: str | None) -> bool:

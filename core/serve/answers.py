@@ -42,6 +42,9 @@ def answer_of(
     adapters: tuple[AdapterUsed, ...],
     routing: Routing | None,
     token_texts: TokenTexts,
+    *,
+    composing_ms: float = 0.0,
+    adapter_bytes: int = 0,
 ) -> InferenceAnswer:
     """The answer of one composition."""
     return InferenceAnswer(
@@ -63,6 +66,8 @@ def answer_of(
         first_token_ms=generation.first_token_ms,
         routing=routing,
         logprobs=_logprobs(generation, token_texts) if plan.request.logprobs else None,
+        composing_ms=composing_ms,
+        adapter_bytes=adapter_bytes,
     )
 
 
@@ -97,6 +102,8 @@ def piped_answer(
         first_token_ms=max(0.0, whole_ms - traces[-1].latency_ms + last.first_token_ms),
         stages=traces,
         logprobs=_logprobs(last, token_texts) if plan.request.logprobs else None,
+        composing_ms=sum(trace.composing_ms for trace in traces),
+        adapter_bytes=max(trace.adapter_bytes for trace in traces),
     )
 
 

@@ -67,7 +67,15 @@ def begin_single(
     """Begin to stream one composition. Takes `step` over."""
 
     def finish(whole: Generation) -> InferenceAnswer:
-        answer = answer_of(plan, whole, step.adapters, step.routing, token_texts)
+        answer = answer_of(
+            plan,
+            whole,
+            step.adapters,
+            step.routing,
+            token_texts,
+            composing_ms=step.composing_ms,
+            adapter_bytes=step.adapter_bytes,
+        )
         tell(answer)
         return answer
 

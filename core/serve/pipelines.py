@@ -110,6 +110,8 @@ class PipelineRun:
                 cached_tokens=generation.cached_tokens,
                 latency_ms=(time.perf_counter() - start.started) * 1000,
                 queued_ms=generation.queued_ms,
+                composing_ms=start.step.composing_ms,
+                adapter_bytes=start.step.adapter_bytes,
             )
         )
         if generation.finish_reason in ("cancelled", "timeout"):

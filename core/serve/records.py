@@ -116,14 +116,18 @@ class StageTrace:
     cached_tokens: int
     latency_ms: float
     queued_ms: float
+    composing_ms: float = 0.0
+    adapter_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceAnswer:
     """The answer, what made it and what it cost. Text is untrusted: show it literally.
 
-    Means and the least margin are over the generated tokens (nats). Of a pipeline, tokens and times are those of all
-    stages together, which stand in `stages`; text, means and log-probabilities are the last one's.
+    Means and the least margin are over the generated tokens (nats). `composing_ms` went into choosing and preparing the
+    adapters; `adapter_bytes` is what they occupy together (of a pipeline: at most). Of a pipeline, tokens and times are
+    those of all stages together, which stand in `stages`; text, means and log-probabilities are the last one's.
+    `experiment` and `variant` say which arm of which experiment answered, where one did.
     """
 
     request_id: str
@@ -145,6 +149,10 @@ class InferenceAnswer:
     routing: Routing | None = None
     stages: tuple[StageTrace, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
+    composing_ms: float = 0.0
+    adapter_bytes: int = 0
+    experiment: str | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +188,7 @@ class ServedModel:
     """
 
     model: str
-    kind: Literal["base", "adapter", "federation"]
+    kind: Literal["base", "adapter", "federation", "experiment"]
     id: str
     version: int | None
     description: str

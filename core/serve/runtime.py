@@ -99,7 +99,15 @@ class Runtime:
             with begin_step(engine, self.cache, plan.resolved, plan.request.messages) as step:
                 asked = self._generation_request(plan)
                 generation = engine.generate(step.composition, asked, cancelled=cancelled)
-            return answer_of(plan, generation, step.adapters, step.routing, self._token_texts)
+            return answer_of(
+                plan,
+                generation,
+                step.adapters,
+                step.routing,
+                self._token_texts,
+                composing_ms=step.composing_ms,
+                adapter_bytes=step.adapter_bytes,
+            )
 
         plan, answer = self._act(principal, request, generate, request_id)
         self._tell(principal, plan.request, answer)

@@ -1,5 +1,6 @@
 """One answer of one composition: a gate chooses, the cache prepares and pins, the engine is asked."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,11 +16,17 @@ from core.serve.records import AdapterUsed, Routing
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What answers, chosen and pinned. Leave it, or call `release`, when the answer is over."""
+    """What answers, chosen and pinned within `composing_ms`. Leave it, or call `release`, when the answer is over."""
 
     resolved: ResolvedComposition
     routing: Routing | None
     pin: Pin | None
+    composing_ms: float = 0.0
+
+    @property
+    def adapter_bytes(self) -> int:
+        """What the adapters occupy together."""
+        return self.pin.handle.bytes if self.pin is not None else 0
 
     @property
     def composition(self) -> Composition:
@@ -52,13 +59,13 @@ def begin_step(
     engine: EnginePort, cache: CompositionCache, resolved: ResolvedComposition, messages: Sequence[Message]
 ) -> Step:
     """Choose and pin. Raises what `CompositionCache.pin` raises, InvalidInputError for messages that do not fit."""
-    routing = None
+    started, routing = time.perf_counter(), None
     if resolved.router is not None:
         whole = resolved
         resolved, routed = whole.choose(engine.features(messages))
         routing = _told(whole, routed)
     pin = cache.pin(resolved.composition) if resolved.composition.terms else None
-    return Step(resolved, routing, pin)
+    return Step(resolved, routing, pin, (time.perf_counter() - started) * 1000)
 
 
 def _told(resolved: ResolvedComposition, routed: Routed) -> Routing:

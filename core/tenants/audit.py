@@ -61,10 +61,16 @@ def append(
 
 
 def list_entries(
-    s: Session, tenant_id: str, *, limit: int = 200, before_seq: int | None = None, action: str | None = None
+    s: Session,
+    tenant_id: str,
+    *,
+    limit: int = 200,
+    before_seq: int | None = None,
+    action: str | None = None,
+    subject: str | None = None,
 ) -> list[AuditEntry]:
-    """The newest links first; `before_seq` continues where a former list ended."""
-    return store.audit_entries(s, tenant_id, limit, before_seq, action)
+    """The newest links first; `before_seq` continues where a former list ended; `subject`: of one thing only."""
+    return store.audit_entries(s, tenant_id, limit, before_seq, action, subject)
 
 
 def verify(s: Session, tenant_id: str, *, anchored_head: str | None = None) -> AuditVerdict:

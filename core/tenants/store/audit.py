@@ -45,7 +45,12 @@ def append_audit(s: Session, tenant_id: str, entry: AuditEntry) -> None:
 
 
 def audit_entries(
-    s: Session, tenant_id: str, limit: int, before_seq: int | None, action: str | None
+    s: Session,
+    tenant_id: str,
+    limit: int,
+    before_seq: int | None,
+    action: str | None,
+    subject: str | None = None,
 ) -> list[AuditEntry]:
     """Newest first."""
     statement = _audit_columns(tenant_id)
@@ -53,6 +58,8 @@ def audit_entries(
         statement = statement.where(AuditRow.seq < before_seq)
     if action is not None:
         statement = statement.where(AuditRow.action == action)
+    if subject is not None:
+        statement = statement.where(AuditRow.subject == subject)
     return [_entry(row) for row in s.execute(statement.order_by(AuditRow.seq.desc()).limit(limit))]
 
 

@@ -1,0 +1,1 @@
+"""Analytics & monitoring on screen: traffic, adapters, expectations, requests, alerts, system."""

@@ -1,0 +1,1 @@
+"""The experiments screen, part by part."""
