@@ -276,4 +276,5 @@ def _comparison(
         harmed=harmed if harm_beyond is None else most < harm_beyond,
         units=contrast.units,
         method=contrast.method,
+        quantile=metric.quantile,
     )

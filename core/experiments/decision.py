@@ -33,6 +33,7 @@ from core.experiments.plan import (
     OneLook,
     Plan,
     Verdict,
+    metric_of,
 )
 from core.experiments.reasons import Told, reason_for, warnings_for
 from core.stats import srm
@@ -143,6 +144,10 @@ def check_plan(plan: Plan) -> None:
             plan.mode in (Mode.FIXED, Mode.GROUP_SEQUENTIAL) and plan.primary.kind is MetricKind.QUANTILE,
             f"The mode {plan.mode} judges shares and means; a quantile is judged at any time.",
         ),
+        (
+            len({(metric.name, metric.quantile) for metric in metrics}) < len(metrics),
+            "A metric is named twice; two quantiles of one metric are two metrics.",
+        ),
         (plan.looks < 1, "There is one look at least."),
         (plan.equivalence is not None and not plan.equivalence > 0, "A range of equivalence is above 0."),
     )
@@ -211,9 +216,10 @@ def _best(
     plan: Plan, comparisons: Sequence[Comparison], guardrails: Sequence[Comparison]
 ) -> Comparison | None:
     """Of the treatments that are better and not vetoed, the one that looks best."""
-    margins = {metric.name: metric.margin for metric in plan.guardrails}
     vetoed = {
-        each.arm for each in guardrails if each.harmed or (margins[each.metric] > 0 and not each.better)
+        each.arm
+        for each in guardrails
+        if each.harmed or (metric_of(plan, each).margin > 0 and not each.better)
     }
     kept = [each for each in comparisons if each.better and each.arm not in vetoed]
     sign = 1 if plan.primary.higher_is_better else -1

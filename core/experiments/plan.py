@@ -136,6 +136,7 @@ class Comparison:
     harmed: bool
     units: int
     method: str
+    quantile: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +176,9 @@ class Decision:
     mismatch: Mismatch
     one_look: tuple[OneLook, ...]
     warnings: tuple[str, ...] = ()
+
+
+def metric_of(plan: Plan, comparison: Comparison) -> MetricPlan:
+    """What a comparison is about: of one name there may be a mean and several quantiles."""
+    named = (comparison.metric, comparison.quantile)
+    return next(each for each in (plan.primary, *plan.guardrails) if (each.name, each.quantile) == named)

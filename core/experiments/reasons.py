@@ -14,6 +14,7 @@ from core.experiments.plan import (
     Mode,
     Plan,
     Verdict,
+    metric_of,
 )
 from core.stats.moments import UnitSums
 
@@ -48,7 +49,7 @@ def reason_for(
         return _rolled_back(plan, told.about)
     if told.verdict is Verdict.EQUIVALENT:
         return (
-            f"All differences in {plan.primary.name} lie within ±{plan.equivalence:g}, "
+            f"All differences in {plan.primary.name} lie within ±{_amount(plan.primary, plan.equivalence or 0)}, "
             "which the plan says matters to nobody."
         )
     if told.waits_for == "ratio":
@@ -115,7 +116,7 @@ def _shipped(
 
 
 def _rolled_back(plan: Plan, harm: Comparison) -> str:
-    metric = _metric(plan, harm.metric)
+    metric = metric_of(plan, harm)
     beyond = (
         f", beyond the margin of {_amount(metric, metric.margin)}"
         if metric is not plan.primary and metric.margin
@@ -146,7 +147,7 @@ def _awaited(plan: Plan, told: Told) -> str:
 
 def _held_back(plan: Plan, better: Comparison, guardrails: Sequence[Comparison]) -> str:
     for each in guardrails:
-        metric = _metric(plan, each.metric)
+        metric = metric_of(plan, each)
         if each.arm == better.arm and metric.margin > 0 and not each.better:
             return (
                 f"«{better.arm}» is better in {better.metric}, but a loss in {each.metric} of more than "
@@ -176,14 +177,16 @@ def _label(metric: MetricPlan) -> str:
 
 
 def _amount(metric: MetricPlan, amount: float) -> str:
-    return f"{amount * 100:.2f} points" if metric.kind is MetricKind.SHARE else f"{amount:.4g}"
+    return f"{amount * 100:.2f} points" if metric.kind is MetricKind.SHARE else f"{amount:.4g}{_unit(metric)}"
 
 
 def _signed_amount(metric: MetricPlan, amount: float) -> str:
     if math.isinf(amount):
         return "no bound"
-    return f"{amount * 100:+.2f} points" if metric.kind is MetricKind.SHARE else f"{amount:+.4g}"
+    return (
+        f"{amount * 100:+.2f} points" if metric.kind is MetricKind.SHARE else f"{amount:+.4g}{_unit(metric)}"
+    )
 
 
-def _metric(plan: Plan, name: str) -> MetricPlan:
-    return next(metric for metric in (plan.primary, *plan.guardrails) if metric.name == name)
+def _unit(metric: MetricPlan) -> str:
+    return " ms" if metric.name.endswith("_ms") else ""

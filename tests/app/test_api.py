@@ -367,7 +367,8 @@ def test_what_another_workspace_has_is_not_there(
                 answer = api.get(path, headers=workspace.headers())
                 assert not any(value in answer.text for value in (adapter, job, mapping)), path
                 is_json = answer.headers["content-type"].startswith("application/json")
-                assert (answer.json().get("items", []) if is_json else []) == [], path
+                if path != "/alerts/rules":  # those that every workspace begins with
+                    assert (answer.json().get("items", []) if is_json else []) == [], path
                 asked += 1
     assert asked >= 8
     for model in (adapter, "random", "Both"):

@@ -187,6 +187,8 @@ def test_the_guided_way_makes_and_starts_what_was_chosen(open_as: Open, console:
     at.number_input(key="exp-guard-latency_p95").set_value(150.0).run()
     at.button(key="new-next").click().run()
     at.multiselect(key="exp-target-retailer").set_value(["Retailer Alpha"])
+    at.text_input(key="exp-other-field").set_value("country")
+    at.multiselect(key="exp-other-values").set_value(["DE", "AT"])
     at.slider(key="exp-share").set_value(40).run()
     at.button(key="new-next").click().run()
     at.number_input(key="exp-baseline-success").set_value(90.0)
@@ -196,6 +198,8 @@ def test_the_guided_way_makes_and_starts_what_was_chosen(open_as: Open, console:
     needed = int(metrics["Units per arm"].replace(",", ""))
     assert 3000 < needed < 12000  # always valid, two challengers, .90 to .92
     assert int(metrics["Days"].replace(",", "")) == math.ceil(3 * needed / 400)  # 40 % of 1,000 a day
+    at.selectbox(key="exp-confidence").set_value(99.0).run()
+    assert int({m.label: read(m.value) for m in at.metric}["Units per arm"].replace(",", "")) > needed
     at.radio(key="exp-automatic").set_value("rollback").run()
     at.button(key="new-next").click().run()
     assert not at.exception
@@ -210,7 +214,8 @@ def test_the_guided_way_makes_and_starts_what_was_chosen(open_as: Open, console:
     assert made.plan.primary.margin == pytest.approx(0.02)
     assert (made.plan.guardrails[0].quantile, made.plan.guardrails[0].margin) == (0.95, 150.0)
     assert made.share == pytest.approx(0.4)
-    assert made.targeting == {"retailer": ("Retailer Alpha",)}
+    assert made.targeting == {"retailer": ("Retailer Alpha",), "country": ("DE", "AT")}
+    assert made.plan.confidence == pytest.approx(0.99)
     assert made.automatic == "rollback"
     assert made.serves is not None
     assert made.serves.name == "brand_test"
@@ -238,6 +243,19 @@ def test_a_step_that_lacks_something_comes_before_those_behind_it(open_as: Open)
     assert at.button(key="new-next").label == "Next: how to judge"
     at = open_as(Role.TRAINER, "experiments", new="!!! not a form !!!")
     assert at.text_input(key="exp-name").value == ""
+
+
+def test_shares_that_do_not_sum_up_and_a_namespace_that_cannot_be_hold_the_step(open_as: Open) -> None:
+    form = Form(step=3, name="n", control=CONTROL, challengers=(CHALLENGER,))
+    at = open_as(Role.TRAINER, "experiments", new=encode(form))
+    at.toggle(key="exp-even").set_value(False).run()
+    at.number_input(key=f"exp-weight-{CONTROL}").set_value(80.0).run()
+    assert "add up to 130 %, not to 100 %" in told(at)
+    assert at.button(key="new-next").disabled
+    at.number_input(key=f"exp-weight-{CHALLENGER}").set_value(20.0).run()
+    assert not at.button(key="new-next").disabled
+    at.text_input(key="exp-namespace").set_value("no spaces").run()
+    assert "The name of a namespace has letters" in told(at)
 
 
 def test_a_bandit_is_judged_at_any_moment_and_a_shadow_run_has_no_unit_to_choose(open_as: Open) -> None:

@@ -6,9 +6,10 @@ import streamlit as st
 
 from app.actions import analytics
 from app.ui import numbers
-from app.ui.analytics import charts, words
+from app.ui.analytics import words
 from app.ui.analytics.drill import Drill, drill, times
 from app.ui.analytics.filters import Choice, named_subjects, subject_name
+from app.ui.analytics.spread_charts import compared_chart
 from app.ui.analytics.traffic import nothing_in_period, show_source
 from app.ui.charts import show_chart
 from app.ui.frame import errors_shown
@@ -244,7 +245,7 @@ def _show_sides(comparison: AdapterComparison, chosen: Sequence[str]) -> None:
         for title, each in shown:
             with st.container(border=True, height="stretch"):
                 show_chart(
-                    charts.compared_chart(title, each),
+                    compared_chart(title, each),
                     key=f"compared-{title}",
                     alt=f"{title} of each adapter",
                 )

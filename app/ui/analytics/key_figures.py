@@ -104,12 +104,12 @@ def key_figures(totals: Totals, points: Sequence[Point]) -> list[KeyFigure]:
         ),
         KeyFigure(
             f"Cost, {escape(now.cost.unit, 8)}",
-            words.money(now.cost.value or 0.0),
+            numbers.NOTHING if now.cost.note else words.money(now.cost.value or 0.0),
             now.cost.note or f"n {now.requests:,}; before {words.money(before.cost.value or 0.0)}",
             words.relative(change["cost"]),
             Outlook.UNCLEAR,
             "Tokens times the prices that held when each request ended.",
-            _line(points, lambda point: point.cost),
+            () if now.cost.note else _line(points, lambda point: point.cost),
         ),
         _measured(
             "Rating, 1–5",

@@ -39,8 +39,9 @@ def show_rules(visit: Visit) -> None:
         )
         return
     st.caption(
-        "An alert is raised when the change is both clear (at most one false alarm in 10,000 requests) and larger than "
-        "the threshold. After one was resolved there is no other about the same for the cooldown."
+        "Success, latency and rating: an alert is raised when the change is larger than the threshold and clear (over "
+        "10,000 requests where nothing changes, a false alarm comes in fewer than 1 of 100 cases). After one was resolved "
+        "there is no other about the same for the cooldown."
     )
     with st.form("alert-rules", border=False):
         with st.grid(3, min_column_width=270, gap="small"):

@@ -6,16 +6,26 @@ import streamlit as st
 
 from app.actions import analytics
 from app.ui import badges, numbers
-from app.ui.analytics import charts
+from app.ui.analytics import charts, spread_charts
 from app.ui.analytics.drill import ANSWERED, FAILED, Drill, drill, set_later
 from app.ui.analytics.filters import PERIOD, Choice
 from app.ui.analytics.key_figures import show_key_figures
+from app.ui.analytics.live import LONG_HOURS
 from app.ui.charts import show_chart
 from app.ui.frame import empty_state, errors_shown
 from app.ui.screens import FEDERATION, go_to
 from app.ui.text import escape
 from app.ui.visit import Visit, current_visit
-from core.analytics.records import CANCELLED, ErrorCount, Point, Scope, Summary
+from core.analytics.records import (
+    CANCELLED,
+    LEAST_FOR_P95,
+    LEAST_FOR_P99,
+    ErrorCount,
+    Point,
+    Scope,
+    Step,
+    Summary,
+)
 from core.tenants.records import Permission
 
 HEAT = {"Requests": "requests", "Success": "success", "P95": "p95"}
@@ -105,7 +115,10 @@ def _show_latencies(points: list[Point], choice: Choice) -> None:
         since, until = charts.step_of_press(press, choice.step)
         slower = charts.quantile_of_press(press, points)
         drill(Drill(since, until, outcome=ANSWERED, slower_ms=float(int(slower))))
-    st.caption("Press a point: of P95 and P99, the requests that were slower.")
+    st.caption(
+        f"P95 is drawn from {LEAST_FOR_P95} answers on, P99 from {LEAST_FOR_P99}. Press a point: of P95 and P99, the "
+        "requests that were slower."
+    )
 
 
 def _show_hours(visit: Visit, scope: Scope, choice: Choice) -> None:
@@ -116,7 +129,7 @@ def _show_hours(visit: Visit, scope: Scope, choice: Choice) -> None:
         "Colour", list(HEAT), default="Requests", required=True, key="heat-show", label_visibility="collapsed"
     )
     with place:
-        figure = charts.heat_chart(cells, HEAT[show or "Requests"], zone=zone, of=choice.words)
+        figure = spread_charts.heat_chart(cells, HEAT[show or "Requests"], zone=zone, of=choice.words)
         show_chart(figure, key="heat-chart", alt=f"{show} by hour and weekday")
 
 
@@ -157,13 +170,16 @@ def _show_judgements(points: list[Point], choice: Choice) -> None:
             "POST /analytics/feedback."
         )
         return
-    figure = charts.ratings_chart(points, choice.step, of=choice.words)
+    if choice.hours > LONG_HOURS:
+        figure = charts.ratings_chart(charts.judged_by_day(points), Step.DAY, of=choice.words)
+    else:
+        figure = charts.ratings_chart(points, choice.step, of=choice.words)
     show_chart(figure, key="ratings-chart", alt="Ratings and thumbs over time")
 
 
 def _show_spread(visit: Visit, scope: Scope, choice: Choice) -> None:
     buckets = analytics.latency_buckets(visit.console, visit.principal, scope)
-    figure = charts.spread_chart(buckets, of=choice.words)
+    figure = spread_charts.spread_chart(buckets, of=choice.words)
     press = charts.pressed(figure, key="spread-chart", alt="How latencies are spread")
     if press:
         drill(Drill(outcome=ANSWERED, slower_ms=float(int(press["customdata"][0]))))

@@ -22,6 +22,7 @@ from core.experiments.results import Advice
 
 POWER = 0.8
 LONG_DAYS = 60.0
+CONFIDENCES = (90.0, 95.0, 99.0)
 
 
 def show_duration(visit: Visit, form: Form) -> Form:
@@ -30,7 +31,7 @@ def show_duration(visit: Visit, form: Form) -> Form:
         st.info("A bandit is judged at any moment: its shares move, so there is no planned look.")
     else:
         form = changed(form, mode=_mode(form))
-    form = _expected(visit, form)
+    form = _expected(visit, _least(form))
     advice = advice_for(visit, form)
     if advice is not None:
         show_advice(form, advice)
@@ -38,18 +39,6 @@ def show_duration(visit: Visit, form: Form) -> Form:
         st.caption(":material/calculate: Type today's value to see how many units and days it takes.")
     if form.mode is not Mode.ALWAYS_VALID:
         form = _planned(form, advice)
-    with st.grid(2, min_column_width=240):
-        with st.container():
-            units = whole("At least this many units per arm", "minimum-units", form.minimum_units, 1)
-        with st.container():
-            days = number(
-                "At least this many days",
-                "minimum-days",
-                form.minimum_days,
-                high=365.0,
-                help="Seven days hold every weekday once. Harm is acted on from the first unit, whatever stands here.",
-            )
-    form = changed(form, minimum_units=units or 1, minimum_days=days or 0.0)
     form = _times(form, visit.console.clock())
     return _automatic(form)
 
@@ -137,7 +126,7 @@ def _expected(visit: Visit, form: Form) -> Form:
     st.caption(_source(found, measure))
     baseline = form.baseline
     if baseline is None and found is not None and found.baseline is not None:
-        baseline = round(found.baseline * measure.scale, 4)
+        baseline = round(found.baseline * measure.scale, 2)
     spread = form.spread
     if spread is None and found is not None and found.spread is not None:
         spread = round(found.spread * measure.scale, 4)
@@ -180,6 +169,27 @@ def _source(found: Traffic | None, measure: Measure) -> str:
         f"From {numbers.counted(found.requests, 'request')} of {escape(found.about)} in the last {DAYS} days{simulated}; "
         f"{known}. Change what you know better."
     )
+
+
+def _least(form: Form) -> Form:
+    """What a winner needs in any case, and how sure one wants to be."""
+    with st.grid(3, min_column_width=200):
+        units = whole("At least this many units per arm", "minimum-units", form.minimum_units, 1)
+        days = number(
+            "At least this many days",
+            "minimum-days",
+            form.minimum_days,
+            high=365.0,
+            help="Seven days hold every weekday once. Harm is acted on from the first unit, whatever stands here.",
+        )
+        confidence = st.selectbox(
+            "Confidence",
+            sorted({*CONFIDENCES, form.confidence}),
+            key=begin("confidence", form.confidence),
+            format_func=lambda each: f"{each:g} %",
+            help="95 %: of 20 experiments in which nothing differs, one at most names a winner. More takes more units.",
+        )
+    return changed(form, minimum_units=units or 1, minimum_days=days or 0.0, confidence=confidence)
 
 
 def _planned(form: Form, advice: Advice | None) -> Form:

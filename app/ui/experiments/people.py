@@ -1,5 +1,6 @@
 """Step 3: how answers are given, whose requests count, how much of the traffic, and what keeps to one arm."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from app.ui.experiments.words import BANDIT, SHADOW, SPLIT, UNITS, WAYS, Words
 from app.ui.text import escape, plain
 from app.ui.visit import Visit
 from core.experiments.plan import Mode
-from core.experiments.records import BanditRule, UnitKind
+from core.experiments.records import ID_PATTERN, BanditRule, UnitKind
 
 FIELDS = {"task": "Task", "retailer": "Retailer", "brand": "Brand"}
 MOST_RAMP = 20
@@ -59,6 +60,8 @@ def people_lack(form: Form) -> str:
     """What is missing before the next step."""
     if form.weights and abs(sum(form.weights.values()) - 100) > 1e-6:
         return f"The shares of the arms add up to {sum(form.weights.values()):g} %, not to 100 %."
+    if form.namespace and not re.fullmatch(ID_PATTERN, form.namespace):
+        return "The name of a namespace has letters, digits, dot, dash and underscore, and begins with a letter or digit."
     return ""
 
 
@@ -137,7 +140,8 @@ def _ramp(form: Form, now: datetime) -> tuple[tuple[datetime, float], ...]:
 
 
 def _more(visit: Visit, form: Form) -> Form:
-    with st.expander("Uneven arms, namespaces, holdout", icon=":material/tune:"):
+    with st.expander("Another field, uneven arms, namespaces, holdout", icon=":material/tune:"):
+        form = _other_field(form)
         weights = _weights(visit, form) if form.way == SPLIT else {}
         seeded = False
         if form.way != BANDIT:
@@ -163,6 +167,32 @@ def _more(visit: Visit, form: Form) -> Form:
                 help="These people take part in none of its experiments: the yardstick for all of them together.",
             )
     return changed(form, weights=weights, seeded=seeded, namespace=namespace.strip(), holdout=holdout or 0.0)
+
+
+def _other_field(form: Form) -> Form:
+    """Any other field of a request's context that has to have one of these values."""
+    known = {field: values for field, values in form.targeting.items() if field in FIELDS}
+    own = {field: values for field, values in form.targeting.items() if field not in FIELDS}
+    first = next(iter(own), "")
+    with st.grid(2, min_column_width=220):
+        field = st.text_input(
+            "Another field of the context",
+            key=begin("other-field", first),
+            max_chars=80,
+            placeholder="For example: country",
+        )
+        values = st.multiselect(
+            "Only these values of it",
+            list(own.get(first, ())),
+            key=begin("other-values", list(own.get(first, ()))),
+            accept_new_options=True,
+            max_selections=100,
+            placeholder="Type to add",
+            format_func=lambda each: plain(each, 60),
+        )
+    rest = {name: found for name, found in own.items() if name != first}
+    chosen = {field.strip(): tuple(value[:200] for value in values)} if field.strip() and values else {}
+    return changed(form, targeting={**known, **rest, **chosen})
 
 
 def _weights(visit: Visit, form: Form) -> dict[str, float]:

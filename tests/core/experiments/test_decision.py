@@ -145,6 +145,17 @@ def test_a_guardrail_with_a_margin_holds_back_until_harm_is_ruled_out() -> None:
     assert decide(generous, unsure).verdict is Verdict.SHIP
 
 
+def test_two_guardrails_on_one_metric_keep_their_own_margins() -> None:
+    slowest = MetricPlan("latency_ms", MetricKind.QUANTILE, False, quantile=0.95)
+    plan = replace(PLAN, guardrails=(replace(LATENCY, margin=1.0), slowest))
+    unsure = latencies(RANDOM.exponential(100, 5000), RANDOM.exponential(100, 5000), shares(5000, 4500, 4650))
+    found = decide(plan, unsure)
+    assert found.verdict is Verdict.KEEP_RUNNING
+    assert "a loss in latency_ms of more than 1 ms is not ruled out yet" in found.reason
+    with pytest.raises(InvalidInputError, match="named twice"):
+        decide(replace(plan, guardrails=(LATENCY, replace(LATENCY, margin=1.0))), unsure)
+
+
 def test_a_guardrail_without_a_margin_vetoes_by_shown_harm_alone() -> None:
     plan = replace(PLAN, guardrails=(LATENCY,))
     same = RANDOM.normal(100, 20, 5000)

@@ -31,7 +31,7 @@ def seen(low: float, high: float) -> Comparison:
             "+2.00 points (+1.00 points to +3.00 points)",
         ),
         (Told(Verdict.ROLLBACK, "a", seen(-0.03, -0.01)), seen(-0.03, -0.01), "«b» is worse than «a»"),
-        (Told(Verdict.EQUIVALENT), seen(-0.001, 0.001), "within ±0.01"),
+        (Told(Verdict.EQUIVALENT), seen(-0.001, 0.001), "within ±1.00 points"),
         (Told(Verdict.NO_DECISION, waits_for="ratio"), seen(0, 1), "«b» has 18 units where 10 were expected"),
         (Told(Verdict.NO_DECISION, waits_for="units", units=7), seen(0, 1), "7 of the 100 units"),
         (Told(Verdict.NO_DECISION, waits_for="days", days=2.0), seen(0, 1), "2.0 of the 7 days"),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import plotly.graph_objects as go
 import pytest
 
-from app.ui.analytics import charts
+from app.ui.analytics import charts, spread_charts
 from core.analytics.figures import percentile, share
 from core.analytics.records import ErrorCount, Figure, HeatCell, Point, Step
 from core.stats.sketches import LogSketch
@@ -60,12 +60,12 @@ def test_the_heat_map_leaves_hours_with_too_few_empty() -> None:
         for hour in range(24)
         for n in [12 if (day, hour) == (2, 9) else 3]
     ]
-    counts = charts.heat_chart(cells, "requests", zone="Europe/Berlin", of="x").data[0]
+    counts = spread_charts.heat_chart(cells, "requests", zone="Europe/Berlin", of="x").data[0]
     assert counts.z[2][9] == 12
     assert counts.z[0][0] == 3
     assert "too few" in counts.text[0][0]
     for show, value in (("success", 100.0), ("p95", pytest.approx(5.0, rel=0.01))):
-        trace = charts.heat_chart(cells, show, zone="Europe/Berlin", of="x").data[0]
+        trace = spread_charts.heat_chart(cells, show, zone="Europe/Berlin", of="x").data[0]
         assert trace.z[2][9] == value
         assert trace.z[0][0] is None
 
@@ -88,9 +88,22 @@ def test_thumbs_down_go_down_and_ratings_have_an_axis_of_their_own() -> None:
     assert traces["mean rating"].yaxis == "y2"  # type: ignore[attr-defined]
 
 
+def test_judgements_of_a_day_add_up() -> None:
+    points = [point(0, 5, up=3, down=1), point(23, 5, rating_sum=9.0, rating_count=2), point(24, 5, up=1)]
+    first, second = charts.judged_by_day(points)
+    assert (first.at, first.thumbs_up, first.thumbs_down, first.rating_sum, first.rating_count) == (
+        START,
+        3,
+        1,
+        9.0,
+        2,
+    )
+    assert (second.at, second.thumbs_up, second.requests) == (START + timedelta(days=1), 1, 5)
+
+
 def test_compared_figures_carry_whiskers_and_who_is_missing_is_named() -> None:
     sides = [("one", Figure(0.9, 50, "share", 0.8, 0.95)), ("two", Figure(None, 0, "share"))]
-    figure = charts.compared_chart("Success rate", sides)
+    figure = spread_charts.compared_chart("Success rate", sides)
     (dots,) = figure.data
     assert list(dots.x) == [90.0]
     assert list(dots.y) == ["one<br>n 50"]
@@ -100,13 +113,13 @@ def test_compared_figures_carry_whiskers_and_who_is_missing_is_named() -> None:
 
 
 def test_an_interval_with_an_open_end_has_one_whisker() -> None:
-    (dots,) = charts.compared_chart("P95 latency", [("one", Figure(100.0, 12, "ms", 60.0, None))]).data
+    (dots,) = spread_charts.compared_chart("P95 latency", [("one", Figure(100.0, 12, "ms", 60.0, None))]).data
     assert (dots.error_x.array[0], dots.error_x.arrayminus[0]) == (0.0, 40.0)
 
 
 def test_the_distribution_counts_every_answer_once() -> None:
     buckets = LogSketch.of([0.0, 0.5, 3.0, 40.0, 41.0, 9000.0]).buckets()
-    (bars,) = charts.spread_chart(buckets, of="x").data
+    (bars,) = spread_charts.spread_chart(buckets, of="x").data
     assert sum(bars.y) == 6
     assert all(low <= x <= high for x, (low, high, _) in zip(bars.x, bars.customdata, strict=True))
 

@@ -54,6 +54,14 @@ def test_a_count_is_neither_better_nor_worse() -> None:
     assert (card.change, card.outlook, card.note) == ("−50%", Outlook.UNCLEAR, "n 50; before 100")
 
 
+def test_without_prices_there_is_no_cost_instead_of_none() -> None:
+    period = Period(START, START + timedelta(hours=25))
+    found = key_figures(totals_of(ALL, period, tally(5, 0), Tally(), Prices()), [])
+    card = next(card for card in found if card.label.startswith("Cost"))
+    assert (card.value, card.line) == ("–", ())
+    assert "No prices are set" in card.note
+
+
 def test_without_a_period_before_nothing_is_compared() -> None:
     found = cards(tally(50, 0), Tally())
     assert {card.change for card in found.values()} == {""}
