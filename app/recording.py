@@ -23,6 +23,7 @@ from core.storage.database import Database
 
 LOG = structlog.get_logger(__name__)
 ROLL_UP_EVERY_S, RETIRE_EVERY_S = 20.0, 3600.0
+BREATH_S = 0.05  # between two transactions, for those that wait to write
 INLINE = "composition"  # the label of a composition that a request wrote out
 # What the request itself got wrong counts for the workspace, and not against an adapter.
 OF_THE_ASKER = frozenset(each.code for each in (InvalidInputError, NotFoundError, PermissionDeniedError))
@@ -133,6 +134,7 @@ class RollUps:
             with self._database.transaction() as s:
                 if roll_up(s, self._clock()) < MOST_MINUTES // 2:
                     return
+            self._stop.wait(BREATH_S)
 
     def _run(self) -> None:
         retired = -RETIRE_EVERY_S
