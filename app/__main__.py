@@ -1,4 +1,7 @@
-"""The command line: `python -m app …`. Exit status 0: done; 1: a finding, or it failed; 2: wrong usage."""
+"""The command line: `python -m app …`. Exit status 0: done; 1: a finding, or it failed; 2: wrong usage.
+
+Of `experiment` 1 is a finding alone, and what cannot be judged is 2: a script must tell harm from a file that is missing.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ from types import MappingProxyType
 
 import typer
 
-from app.commands.output import tell
+from app.commands.output import printable, tell
 from core.errors import RmnError
 
 # Where each command and each group of commands is. Only those that are asked for are loaded: a command that works on
@@ -79,17 +82,18 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except RmnError as error:
-        return _failed(error, as_json="--json" in given)
+        _tell_failure(error, as_json="--json" in given)
+        return 2 if asked == ["experiment"] else 1
     return 0
 
 
-def _failed(error: RmnError, *, as_json: bool) -> int:
+def _tell_failure(error: RmnError, *, as_json: bool) -> None:
     if as_json:
         told = {"code": error.code, "what": error.what, "why": error.why, "next_step": error.next_step}
         sys.stdout.write(json.dumps({"error": told}, ensure_ascii=False, indent=2) + "\n")
     else:
-        tell("\n".join(["✗ " + error.what, *(f"  {text}" for text in (error.why, error.next_step) if text)]))
-    return 1
+        lines = ["✗ " + error.what, *(f"  {text}" for text in (error.why, error.next_step) if text)]
+        tell(printable("\n".join(lines)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What the arms of an experiment are made of: a model by its name, or a composition said in full, pinned to ids."""
+"""What the arms of an experiment are made of: a model by its name, or a composition said in full, pinned to ids; and
+which version of a name an arm is, found by its content."""
 
 import hashlib
 import json
@@ -10,11 +11,14 @@ from sqlalchemy.orm import Session
 
 from app.bootstrap import Console
 from core.compose import service as compose
+from core.compose import swap_target
 from core.compose.gates import find_gate
 from core.compose.records import CompositionSpec, Stage
 from core.compose.resolved import Resolved, ResolvedComposition, ResolvedPipeline
-from core.errors import InvalidInputError
-from core.experiments.records import Pinned
+from core.compose.swap_records import ServedKind
+from core.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError
+from core.experiments.records import Pinned, Serves, ServesKind
+from core.registry import service as registry
 from core.serve.models import find_model
 
 MODEL = "model"
@@ -62,6 +66,57 @@ def digest_of(c: Console, s: Session, tenant_id: str, spec: CompositionSpec) -> 
     base = c.base()
     found = compose.resolve(s, tenant_id, spec, base_digest=base.digest, modules=tuple(base.linears))
     return hashlib.sha256(json.dumps(_content(found), ensure_ascii=True).encode()).hexdigest()
+
+
+def check_unchanged(c: Console, s: Session, tenant_id: str, arm_id: str, pinned: Pinned) -> None:
+    """Raise ConflictError unless an arm can answer here and is what it was when it was pinned."""
+    try:
+        digest = digest_of(c, s, tenant_id, CompositionSpec.model_validate(dict(pinned.composition)))
+    except (NotFoundError, ConflictError, InvalidInputError, IntegrityError) as error:
+        raise ConflictError(
+            f"The variant «{arm_id}» cannot answer: {error.what}", error.why, error.next_step
+        ) from error
+    if digest != pinned.digest:
+        raise ConflictError(
+            f"The variant «{arm_id}» is not what it was when the experiment started.",
+            "What would serve was not tested.",
+            "Test it in another experiment.",
+        )
+
+
+def version_of(
+    c: Console, s: Session, tenant_id: str, serves: Serves, arm_id: str, pinned: Pinned
+) -> int | None:
+    """The version of the served name that holds what the arm holds, the newest of several. None: a federation has none,
+    and may get one. Raises ConflictError for an arm that is no version of the adapter."""
+    for version in _candidates(s, tenant_id, serves, pinned):
+        if holds(c, s, tenant_id, serves, version, pinned.digest):
+            return version
+    if serves.kind is ServesKind.FEDERATION:
+        return None
+    raise ConflictError(
+        f"The variant «{arm_id}» is no version of the adapter «{serves.name}».",
+        "A swap changes which version of one name answers.",
+        "Promote it by hand: save it as a federation, and let that serve.",
+    )
+
+
+def holds(c: Console, s: Session, tenant_id: str, serves: Serves, version: int, digest: str) -> bool:
+    """Whether a version of a name can answer here, and with exactly this content."""
+    try:
+        spec = swap_target.spec_of(s, tenant_id, ServedKind(serves.kind.value), serves.name, version)
+        return digest_of(c, s, tenant_id, spec) == digest
+    except (NotFoundError, ConflictError, InvalidInputError, IntegrityError):
+        return False
+
+
+def _candidates(s: Session, tenant_id: str, serves: Serves, pinned: Pinned) -> list[int]:
+    """Versions of the name, the newest first. Those of an adapter are looked for among what the arm is made of."""
+    if serves.kind is ServesKind.FEDERATION:
+        return [each.version for each in compose.list_federations(s, tenant_id, name=serves.name)]
+    spec = CompositionSpec.model_validate(dict(pinned.composition))
+    adapters = [registry.get_adapter(s, tenant_id, term.adapter) for term in spec.terms]
+    return sorted({each.version for each in adapters if each.name == serves.name}, reverse=True)
 
 
 def _content(found: Resolved) -> list[Any]:

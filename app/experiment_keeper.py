@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.actions import promotion
 from app.bootstrap import Console
 from core.errors import RmnError
-from core.experiments import service
+from core.experiments import promotions, service
 from core.experiments.records import Experiment, State
 from core.tenants import audit
 
@@ -44,16 +44,19 @@ def keep_experiments(c: Console) -> Iterator[None]:
 
 
 def keep_once(c: Console) -> None:
-    """Look at all that run. What goes wrong with one is logged, and the others follow."""
+    """Look at all that run, and at promotions that a process left half done. What goes wrong with one is logged, and the
+    others follow."""
     with c.database.reading() as s:
         running = [each for each in service.running_anywhere(s) if service.is_waiting(s, *each)]
-    for tenant_id, experiment_id in running:
-        try:
-            _keep(c, tenant_id, experiment_id)
-        except RmnError as error:
-            LOG.warning("experiment.not_kept", experiment_id=experiment_id, reason=str(error))
-        except Exception:  # one that goes wrong must not end the others
-            LOG.exception("experiment.not_kept", experiment_id=experiment_id)
+        promoting = promotions.promoting_anywhere(s)
+    for step, found in ((_keep, running), (promotion.take_up, promoting)):
+        for tenant_id, experiment_id in found:
+            try:
+                step(c, tenant_id, experiment_id)
+            except RmnError as error:
+                LOG.warning("experiment.not_kept", experiment_id=experiment_id, reason=str(error))
+            except Exception:  # one that goes wrong must not end the others
+                LOG.exception("experiment.not_kept", experiment_id=experiment_id)
 
 
 def _keep(c: Console, tenant_id: str, experiment_id: str) -> None:

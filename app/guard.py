@@ -10,13 +10,13 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import match_route
+from app.access import POLICIES, match_route
 from app.api.errors import plain_body
 from app.bootstrap import Console
 from app.credentials import SESSION_COOKIE, principal_of_request
 from app.headers import API_POLICY, add_security_headers
 from app.origin import is_own_host, is_same_origin
-from core.errors import NotAuthenticatedError, PermissionDeniedError, RmnError
+from core.errors import InvalidInputError, NotAuthenticatedError, PermissionDeniedError, RmnError
 from core.settings import Settings
 from core.storage.ids import new_id
 from core.tenants.records import Permission, Principal
@@ -59,6 +59,9 @@ class Guard:
         if not is_own_host(headers.get("host"), settings.host, _allowed_hosts(settings)):
             return _refuse(PermissionDeniedError("This console does not answer to that host name."), 403)
         path = scope["path"]
+        if "\0" in path:
+            what = "The address is not valid."
+            return _refuse(InvalidInputError(what, "It holds a NUL sign (%00).", "Correct it."), 400)
         if path == API or path.startswith(f"{API}/"):
             return None
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
@@ -67,9 +70,12 @@ class Guard:
             return _refuse(PermissionDeniedError("This request was sent from another site."), 403)
         if path == HEALTH or self._is_public(scope):
             return None
+        page = (
+            scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        )
         if await self._principal(headers) is not None:
-            return None
-        if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return _to_screen(path) if page else None
+        if page:
             return RedirectResponse("/sign-in", 303, {"cache-control": "no-store"})
         return _refuse(NotAuthenticatedError("Please sign in.", "", "Open /sign-in."), 401)
 
@@ -99,6 +105,14 @@ class Guard:
         if scope["path"].startswith(f"{API}/"):
             return API_POLICY
         return self.page_policy
+
+
+def _to_screen(path: str) -> Response | None:
+    """To the screen that an address begins with: below a screen there is nothing, and the page would stay blank."""
+    screen, _, below = path.strip("/").partition("/")
+    if below and f"pages/{screen}.py" in POLICIES:
+        return RedirectResponse(f"/{screen}", 303, {"cache-control": "no-store"})
+    return None
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:

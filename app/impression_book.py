@@ -125,6 +125,10 @@ class ImpressionBook:
                 impressions = [impression for _, impression in noted]
                 service.record_impressions(s, experiment, impressions, under_way=True)
         except RmnError as error:
+            if len(noted) > 1:  # one that cannot be counted takes no other with it
+                for each in noted:
+                    self._write_one(tenant_id, experiment_id, [each])
+                return
             LOG.warning(
                 "impressions.refused", experiment_id=experiment_id, count=len(noted), reason=str(error)
             )

@@ -107,7 +107,8 @@ class Variants:
                 experiment = service.get_experiment(s, tenant_id, request.model.removeprefix(PREFIX))
             except NotFoundError:
                 return None
-        arm = experiment.arm(experiment.settled_arm or experiment.control.id) or experiment.control
+        settled = None if experiment.promoting else experiment.settled_arm  # it has not passed its test yet
+        arm = experiment.arm(settled or experiment.control.id) or experiment.control
         if arm.pinned is None:  # never started
             return None
         outside = Assignment(experiment.id, None)

@@ -4,11 +4,14 @@
 
 bf16, adapters of rank 16 on all linear layers, as many rows as adapters, short prompts, greedy. Timed in turn, best of
 the repeats: the base alone in a batch of as many rows, a different adapter in every row, and PEFT's mixed batch (up to
---peft-most adapters: its memory is a second base). The share of the limit is the share of the base's speed divided by
+--peft-most adapters: its memory is a second base). Where Triton is installed, all but PEFT is done twice: first with one
+torch bmm per run of adapters, then with the grouped kernel (`by_way`); the figures on top are those of the engine as it
+opens by itself. The share of the limit is the share of the base's speed divided by
 base / (base + adapters) in bytes of bf16; above that, what keys and values cost is in both. Before anything is timed a
 row in the batch is compared with the same row alone; how many rows agree is told, because in bf16 sums in another
 order may turn a token over, and below half the script ends with status 1. --quick is the same with a tiny shape, 1 and
-4 adapters; with --device cpu it runs without a GPU, to see that the script works. Without CUDA it says so and ends.
+4 adapters; with --device cpu it runs without a GPU, to see that the script works, and with TRITON_INTERPRET=1 the kernel
+too, in an interpreter whose speed says nothing. Without CUDA it says so and ends.
 PEFT is good at training on a GPU; serving mixed batches is not what it is for. Prints JSON.
 """
 
@@ -23,6 +26,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from core.engine.base import load_base
+from core.engine.kernels import GroupedLora, open_kernel
 from core.engine.local import LocalEngine
 from core.engine.records import (
     AdapterRef,
@@ -185,11 +191,43 @@ def memory(device: str) -> int:
 def measure(
     base_folder: Path, refs: Sequence[AdapterRef], options: argparse.Namespace, peft_too: bool
 ) -> dict[str, Any]:
-    """As many rows as adapters."""
+    """As many rows as adapters: by torch, and where there is one by the kernel, which the engine then takes by itself."""
+    dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
+    kernel = open_kernel(torch.device(options.device), dtype)
+    by_torch, torch_tokens = serve(base_folder, refs, options, peft_too, None)
+    if kernel is None:
+        return {**by_torch, "way": "torch", "by_way": None}
+    by_kernel, kernel_tokens = serve(base_folder, refs, options, False, kernel)
+    equal = [ours == theirs for ours, theirs in zip(kernel_tokens, torch_tokens, strict=True)]
+    peft_speed = by_torch["tokens_per_s"].get("peft_mixed")
+    if peft_speed:
+        by_kernel["tokens_per_s"]["peft_mixed"] = peft_speed
+        by_kernel["times_peft_mixed"] = round(by_kernel["tokens_per_s"]["adapters"] / peft_speed, 2)
+    shown = ("tokens_per_s", "first_token_ms", "share_of_base", "share_of_the_limit")
+    ways = {"torch": by_torch, "kernel": by_kernel}
+    return {
+        **by_kernel,
+        "way": "kernel",
+        "by_way": {way: {name: found[name] for name in shown} for way, found in ways.items()},
+        "kernel_times_torch": round(
+            by_kernel["tokens_per_s"]["adapters"] / by_torch["tokens_per_s"]["adapters"], 3
+        ),
+        "rows_with_the_tokens_of_torch": round(sum(equal) / len(equal), 3),
+    }
+
+
+def serve(
+    base_folder: Path,
+    refs: Sequence[AdapterRef],
+    options: argparse.Namespace,
+    peft_too: bool,
+    kernel: GroupedLora | None,
+) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
+    """Figures of one way to add the adapters, and the tokens of every row alone."""
     gc.collect()  # the base of the round before
     rows = len(refs)
     base = load_base(base_folder, dtype="bfloat16", device=options.device)
-    engine = LocalEngine(base, adapter_slots=rows, max_batch_rows=rows)
+    engine = LocalEngine(base, adapter_slots=rows, max_batch_rows=rows, kernel=kernel or False)
     batch = Batch(engine, base.digest, options.tokens)
     before = memory(options.device)
     for ref in refs:
@@ -214,7 +252,7 @@ def measure(
     file_bytes = refs[0].path.joinpath("adapter_model.safetensors").stat().st_size
     limit = base.bytes / (base.bytes + rows * file_bytes)
     share = best["base"] / best["adapters"]
-    return {
+    figures = {
         "rows": rows,
         "rows_with_the_tokens_of_alone": round(same, 3),
         "tokens_per_s": {name: round(rows * options.tokens / value, 1) for name, value in best.items()},
@@ -227,6 +265,7 @@ def measure(
         if adapter_memory
         else None,
     }
+    return figures, alone
 
 
 def parse() -> argparse.Namespace:
@@ -275,7 +314,11 @@ def main() -> None:
         "new_tokens": options.tokens,
         "goals": GOALS,
         "load_average": os.getloadavg()[0],
-        "versions": {"torch": torch.__version__, "peft": peft.__version__},
+        "versions": {
+            "torch": torch.__version__,
+            "peft": peft.__version__,
+            "triton": version("triton") if find_spec("triton") else None,
+        },
     }
     print(json.dumps(result, indent=2))
 

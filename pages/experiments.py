@@ -5,7 +5,7 @@ import streamlit as st
 from app.ui.experiments.creation import show_creation
 from app.ui.experiments.detail import show_experiment
 from app.ui.experiments.form import begin_form, read_form
-from app.ui.experiments.list import read_list, show_list, show_numbers
+from app.ui.experiments.list import read_list, show_list
 from app.ui.experiments.offline import show_offline
 from app.ui.frame import empty_state, page_head
 from app.ui.screens import EXPERIMENTS, shown_item
@@ -48,7 +48,6 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
         begin_form()
 listed = read_list(visit, archived=archived)
 if listed:
-    show_numbers(listed)
     show_list(visit, listed, as_table=view == "Table")
 else:
     empty_state(

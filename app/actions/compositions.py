@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.orm import Session
+
 from app import routing
 from app.admission import CountedPieces
 from app.bootstrap import Console
@@ -13,6 +15,8 @@ from core.compose.served import list_swaps as swaps_of
 from core.compose.served import served_history
 from core.compose.swap_records import ServedKind, Swap
 from core.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError
+from core.experiments import service as experiments
+from core.experiments.records import State
 from core.serve.records import AnswerPiece, InferenceAnswer, InferenceRequest, ServedModel
 from core.tenants import audit
 from core.tenants.records import Permission, Principal
@@ -89,11 +93,13 @@ def rollback_federation(c: Console, p: Principal, name: str, version: int | None
 def save_federation(
     c: Console, p: Principal, name: str, description: str, spec: CompositionSpec
 ) -> Federation:
-    """Save the next version of a name. Raises NotFoundError or ConflictError for adapters that cannot serve."""
+    """Save the next version of a name. Raises NotFoundError or ConflictError for adapters that cannot serve, and
+    ConflictError for the id of an experiment that runs."""
     p.require(Permission.TRAIN)
     now = c.clock()
     base = c.base()
     with c.database.transaction() as s:
+        _check_no_experiment(s, p, name)
         compose.resolve(s, p.tenant_id, spec, base_digest=base.digest, modules=tuple(base.linears))
         federation = compose.save_federation(
             s,
@@ -197,17 +203,25 @@ def swap(
     *,
     warm: bool = True,
     progress: Callable[[Swap], None] | None = None,
+    check: Callable[[Session], None] | None = None,
 ) -> Swap:
     """Let a name mean another version; the old one serves until the new one has answered a test.
 
-    Blocks until the old one is released; `progress` gets the swap at each state. Raises NotFoundError,
-    ConflictError, InvalidInputError, UnavailableError.
+    Blocks until the old one is released; `progress` gets the swap at each state, and what `check` raises at the flip
+    stops it. Raises NotFoundError, ConflictError, InvalidInputError, UnavailableError.
     """
     p.require(Permission.TRAIN)
     with _as_conflict():
         return c.swaps.swap_adapter(
-            p.tenant_id, name, to_version, kind=kind, actor=p.actor, warm=warm, progress=progress
+            p.tenant_id, name, to_version, kind=kind, actor=p.actor, warm=warm, progress=progress, check=check
         )
+
+
+def try_out(c: Console, p: Principal, spec: CompositionSpec) -> None:
+    """Let a composition answer the test of a swap, while no name changes. Raises what would make its swap fail."""
+    p.require(Permission.TRAIN)
+    with _as_conflict():
+        c.swaps.try_out(p.tenant_id, spec)
 
 
 def swap_between(c: Console, p: Principal, old: str, new: str, *, warm: bool = True) -> Swap:
@@ -232,11 +246,12 @@ def swap_between(c: Console, p: Principal, old: str, new: str, *, warm: bool = T
     return swap(c, p, ServedKind.ADAPTER, after.name, after.version, warm=warm)
 
 
-def roll_back(c: Console, p: Principal, kind: ServedKind, name: str) -> Swap:
-    """Let a name mean again what it meant before its last swap. Raises ConflictError when there is nothing before."""
+def roll_back(c: Console, p: Principal, kind: ServedKind, name: str, *, only: str | None = None) -> Swap:
+    """Let a name mean again what it meant before its last swap; with `only`, when that is this swap. Raises
+    ConflictError when there is nothing before, or another swap came since."""
     p.require(Permission.TRAIN)
     with _as_conflict():
-        return c.swaps.rollback(p.tenant_id, name, kind=kind, actor=p.actor)
+        return c.swaps.rollback(p.tenant_id, name, kind=kind, actor=p.actor, only=only)
 
 
 def list_swaps(c: Console, p: Principal, *, name: str | None = None, limit: int = 100) -> list[Swap]:
@@ -244,6 +259,17 @@ def list_swaps(c: Console, p: Principal, *, name: str | None = None, limit: int 
     p.require(Permission.VIEW)
     with c.database.reading() as s:
         return swaps_of(s, p.tenant_id, name=name, limit=limit)
+
+
+def _check_no_experiment(s: Session, p: Principal, name: str) -> None:
+    """Requests by the id of an experiment that runs go to its variants: a federation of that name would get none."""
+    found = experiments.list_experiments(s, p.tenant_id, states=(State.RUNNING, State.PAUSED))
+    if any(each.id == name for each in found):
+        raise ConflictError(
+            f"«{name}» is the id of an experiment that is not over.",
+            "Requests by this name go to its variants and would not reach the federation.",
+            "Choose another name, or stop the experiment first.",
+        )
 
 
 @contextmanager

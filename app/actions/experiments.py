@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app import arms
-from app.actions import promotion
+from app.actions import experiment_names, promotion
 from app.bootstrap import Console
 from core.errors import ConflictError, InvalidInputError, NotFoundError
 from core.experiments import service
@@ -16,19 +16,19 @@ from core.experiments.records import (
     ExperimentDraft,
     Pinned,
     Recorded,
-    State,
 )
 from core.experiments.results import Advice, ExperimentResults
-from core.serve.models import find_model
 from core.tenants import audit
 from core.tenants.records import Permission, Principal
 
 
-def list_experiments(c: Console, p: Principal, *, include_archived: bool = False) -> list[Experiment]:
+def list_experiments(
+    c: Console, p: Principal, *, include_archived: bool = False, limit: int | None = None
+) -> list[Experiment]:
     """Newest first."""
     p.require(Permission.VIEW)
     with c.database.reading() as s:
-        return service.list_experiments(s, p.tenant_id, include_archived=include_archived)
+        return service.list_experiments(s, p.tenant_id, include_archived=include_archived, limit=limit)
 
 
 def get_experiment(c: Console, p: Principal, experiment_id: str) -> Experiment:
@@ -65,9 +65,10 @@ def create_experiment(c: Console, p: Principal, draft: ExperimentDraft) -> Exper
     """Keep a draft. Its arms must be able to answer now. Raises InvalidInputError, NotFoundError, ConflictError."""
     p.require(Permission.TRAIN)
     with c.database.transaction() as s:
-        _check_names(c, s, p, draft)
-        _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
+        experiment_names.check_names(c, s, p, draft)
+        pinned = _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
         made = service.create_experiment(s, p.tenant_id, draft, created_by=p.actor, now=c.clock())
+        experiment_names.check_promotable(c, s, p, made, pinned)
         _note(c, s, p, "experiment.created", made, arms=[arm.id for arm in made.arms])
     return made
 
@@ -76,9 +77,10 @@ def change_experiment(c: Console, p: Principal, experiment_id: str, draft: Exper
     """Another plan for a draft. Raises NotFoundError, InvalidInputError, ConflictError once it was started."""
     p.require(Permission.TRAIN)
     with c.database.transaction() as s:
-        _check_names(c, s, p, draft, own=experiment_id)
+        experiment_names.check_names(c, s, p, draft, own=experiment_id)
         changed = service.change_experiment(s, p.tenant_id, experiment_id, draft, now=c.clock())
-        _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
+        pinned = _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
+        experiment_names.check_promotable(c, s, p, changed, pinned)
         _note(c, s, p, "experiment.changed", changed)
     return changed
 
@@ -88,8 +90,10 @@ def start_experiment(c: Console, p: Principal, experiment_id: str) -> Experiment
     p.require(Permission.TRAIN)
     with c.database.transaction() as s:
         draft = service.get_experiment(s, p.tenant_id, experiment_id)
-        _check_served_once(s, p, draft)
+        experiment_names.check_free(c, s, p, draft.id)
+        experiment_names.check_served_once(s, p, draft)
         pinned = _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
+        experiment_names.check_promotable(c, s, p, draft, pinned)
         started = service.start_experiment(s, p.tenant_id, experiment_id, pinned, now=c.clock())
         digests = {arm.id: arm.digest for arm in started.arms}
         _note(c, s, p, "experiment.started", started, digests=digests, salt=started.salt)
@@ -173,12 +177,20 @@ def archive_experiment(c: Console, p: Principal, experiment_id: str) -> Experime
 
 
 def assign_variant(
-    c: Console, p: Principal, experiment_id: str, user_id: str, context: Mapping[str, str] | None = None
+    c: Console,
+    p: Principal,
+    experiment_id: str,
+    user_id: str | None,
+    context: Mapping[str, str] | None = None,
+    *,
+    session_id: str | None = None,
+    event_id: str | None = None,
 ) -> Assignment:
-    """The arm of a user, who counts as exposed. Raises NotFoundError, InvalidInputError."""
+    """The arm of a user (a session, an event), who counts as exposed. Raises NotFoundError, InvalidInputError."""
     p.require(Permission.INFER)
+    named = {"session_id": session_id, "event_id": event_id}
     with c.database.transaction() as s:
-        return service.assign_variant(s, p.tenant_id, experiment_id, user_id, context, now=c.clock())
+        return service.assign_variant(s, p.tenant_id, experiment_id, user_id, context, **named, now=c.clock())
 
 
 def record_impression(
@@ -193,6 +205,8 @@ def record_impression(
     event_id: str | None = None,
     metrics: Mapping[str, float] | None = None,
     context: Mapping[str, str] | None = None,
+    *,
+    session_id: str | None = None,
 ) -> Recorded:
     """Write down what came of one request. Raises NotFoundError, ConflictError, InvalidInputError."""
     p.require(Permission.REVIEW)
@@ -209,6 +223,7 @@ def record_impression(
             event_id,
             metrics,
             context,
+            session_id=session_id,
             now=c.clock(),
         )
 
@@ -233,41 +248,6 @@ def _pinned(
                 f"The variant «{arm_id}» cannot answer: {error.what}", error.why, error.next_step
             ) from error
     return found
-
-
-def _check_names(
-    c: Console, s: Session, p: Principal, draft: ExperimentDraft, own: str | None = None
-) -> None:
-    """An experiment answers to its id, so it must not be the name of something that serves."""
-    if draft.id is not None and draft.id != own:
-        _check_free(c, s, p, draft.id)
-    if draft.serves is not None:
-        find_model(s, p.tenant_id, f"{draft.serves.kind}:{draft.serves.name}", c.settings.base_model)
-
-
-def _check_free(c: Console, s: Session, p: Principal, name: str) -> None:
-    try:
-        found = find_model(s, p.tenant_id, name, c.settings.base_model)
-    except NotFoundError:
-        return
-    raise ConflictError(
-        f"«{name}» is what requests call {found.label}.",
-        "An experiment with this id would take its requests.",
-        "Choose another id; to test under that name, give it as «serves».",
-    )
-
-
-def _check_served_once(s: Session, p: Principal, draft: Experiment) -> None:
-    """Two that run under one name share its requests only where their namespace keeps them apart."""
-    if draft.serves is None:
-        return
-    for other in service.list_experiments(s, p.tenant_id, states=(State.RUNNING, State.PAUSED)):
-        if other.id != draft.id and other.serves == draft.serves and other.namespace != draft.namespace:
-            raise ConflictError(
-                f"«{other.id}» runs under the name «{draft.serves.name}» already.",
-                "Both would want the same requests.",
-                "Put both into one namespace, or wait until it has ended.",
-            )
 
 
 def _note(c: Console, s: Session, p: Principal, action: str, experiment: Experiment, **detail: Any) -> None:

@@ -37,9 +37,10 @@ def list_all(
     console: TheConsole,
     caller: Caller,
     include_archived: Annotated[bool, Query(description="Those put away, too.")] = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Listed[ExperimentOut]:
     """Newest first."""
-    found = experiments.list_experiments(console, caller, include_archived=include_archived)
+    found = experiments.list_experiments(console, caller, include_archived=include_archived, limit=limit)
     return Listed(items=[ExperimentOut.of(each) for each in found])
 
 
@@ -146,8 +147,16 @@ def results(console: TheConsole, caller: Caller, experiment_id: ExperimentId) ->
 
 @router.post("/assign", summary="The variant of a user", responses=errors(404))
 def assign(console: TheConsole, caller: Caller, body: AssignIn) -> AssignOut:
-    """The same user always gets the same variant; the first time counts as exposure."""
-    found = experiments.assign_variant(console, caller, body.experiment_id, body.user_id, body.context)
+    """The same user (or session, or request) always gets the same variant; the first time counts as exposure."""
+    found = experiments.assign_variant(
+        console,
+        caller,
+        body.experiment_id,
+        body.user_id,
+        body.context,
+        session_id=body.session_id,
+        event_id=body.event_id,
+    )
     return AssignOut(
         experiment_id=found.experiment_id,
         variant=found.variant,
@@ -160,7 +169,8 @@ def assign(console: TheConsole, caller: Caller, body: AssignIn) -> AssignOut:
     "/impressions", status_code=201, summary="Record what came of a request", responses=errors(404, 409)
 )
 def record(console: TheConsole, caller: Caller, body: ImpressionIn) -> RecordedOut:
-    """Counted once for each `event_id`. Requests that name the experiment as their model are recorded by themselves."""
+    """Counted once for each `event_id`; what is sent later of the same event adds what is not there yet. Requests that
+    name the experiment as their model are recorded by themselves, under their request id."""
     return RecordedOut.model_validate(
         experiments.record_impression(
             console,
@@ -174,6 +184,7 @@ def record(console: TheConsole, caller: Caller, body: ImpressionIn) -> RecordedO
             body.event_id,
             body.metrics,
             body.context,
+            session_id=body.session_id,
         )
     )
 

@@ -13,6 +13,9 @@ from core.experiments.plan import Verdict
 UnitId = Annotated[
     str, Field(min_length=1, max_length=200, description="As you call them; only a hash is stored.")
 ]
+EventId = Annotated[str, Field(min_length=1, max_length=180)]
+Text = Annotated[str, Field(max_length=10_000)]
+Context = dict[Text, Text]
 OFFLINE: dict[str, Any] = {
     "control": {"variant_id": "v1", "model": "amazon_v1"},
     "treatment": {"variant_id": "v2", "model": "amazon_v2"},
@@ -43,8 +46,14 @@ class AssignIn(BaseModel):
     )
 
     experiment_id: str = Field(max_length=80)
-    user_id: UnitId
-    context: dict[str, str] = Field(default_factory=dict, max_length=16)
+    user_id: UnitId | None = Field(
+        None, description="Needed where users are assigned, as they are by default."
+    )
+    session_id: UnitId | None = Field(None, description="Needed where the unit is the session.")
+    event_id: EventId | None = Field(
+        None, description="Needed where the unit is the request: the same as in its impression."
+    )
+    context: Context = Field(default_factory=dict, max_length=16)
 
 
 class AssignOut(BaseModel):
@@ -80,22 +89,29 @@ class ImpressionIn(BaseModel):
     success: bool | None = Field(None, description="Left out: nobody can say.")
     latency_ms: float | None = None
     feedback_score: float | None = None
-    user_id: UnitId | None = Field(None, description="Left out: the request counts as a unit of its own.")
-    event_id: str | None = Field(
-        None,
-        min_length=1,
-        max_length=180,
-        description="The same again changes nothing: send it, and retry without fear.",
+    user_id: UnitId | None = Field(
+        None, description="Left out, and no session_id: the request counts as a unit of its own."
     )
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=16)
-    context: dict[str, str] = Field(default_factory=dict, max_length=16)
+    session_id: UnitId | None = Field(None, description="Counts where no user does, as in X-Session-ID.")
+    event_id: EventId | None = Field(
+        None,
+        description="The same again adds what is not there yet and changes nothing: send it, and retry without fear. "
+        "Of a request that the experiment answered: its request id.",
+    )
+    metrics: dict[Text, float] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="success, latency_ms and feedback_score have fields of their own.",
+    )
+    context: Context = Field(default_factory=dict, max_length=16)
 
 
 class RecordedOut(Answered):
-    """`replayed`: this event was there before, and nothing was changed."""
+    """`replayed`: this event was there before, and nothing was changed. `note`: what you should know, mostly nothing."""
 
     event_id: str
     replayed: bool
+    note: str
 
 
 class AdviceIn(BaseModel):

@@ -1,7 +1,7 @@
 """Experiments as the API takes them and tells them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -24,6 +24,7 @@ from core.experiments.records import (
     UnitKind,
 )
 
+ShortText = Annotated[str, Field(max_length=200)]
 EXAMPLE: dict[str, Any] = {
     "experiment_id": "amazon_v1_vs_v2",
     "name": "Test new Amazon adapter",
@@ -40,7 +41,7 @@ class VariantIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     variant_id: str = Field(pattern=ID_PATTERN)
-    adapter_ids: list[str] | None = Field(
+    adapter_ids: list[ShortText] | None = Field(
         None, min_length=1, max_length=16, description="Added up, each with weight 1."
     )
     model: str | None = Field(
@@ -104,8 +105,9 @@ class ExperimentIn(BaseModel):
     namespace: str | None = Field(None, pattern=ID_PATTERN)
     namespace_share: float | None = None
     holdout: float = 0.0
-    targeting: dict[str, list[str]] = Field(
+    targeting: dict[ShortText, list[ShortText]] = Field(
         default_factory=dict,
+        max_length=16,
         description='Field of the context → values that take part: {"retailer": ["amazon"]}.',
     )
     starts_at: datetime | None = None

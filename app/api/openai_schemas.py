@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.engine.records import Message
 from core.errors import InvalidInputError
@@ -87,6 +87,15 @@ class ChatRequest(BaseModel):
         max_length=16,
         description="What an experiment may look at: retailer, brand, and so on; «task» is what kind of work it is.",
     )
+
+    @field_validator("metadata")
+    @classmethod
+    def _is_text(cls, given: dict[str, str] | None) -> dict[str, str] | None:
+        """JSON can say half a surrogate pair, which is no text and which no UTF-8 holds."""
+        for text in (part for pair in (given or {}).items() for part in pair):
+            if any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise ValueError("metadata holds half a surrogate pair, which is no text")
+        return given
 
     def as_inference(self) -> InferenceRequest:
         """As the runtime takes it. Raises InvalidInputError naming what is asked for and not supported."""

@@ -23,9 +23,7 @@ commands = typer.Typer(
 def analyze(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", help="CSV, TSV or Parquet, one row per request.", exists=True, dir_okay=False
-        ),
+        typer.Argument(metavar="FILE", help="CSV, TSV or Parquet, one row per request."),
     ],
     primary: Annotated[
         str, typer.Option(help="What decides: a column, or column:share, :mean, :p50, :p90, :p95, :p99.")
@@ -62,7 +60,9 @@ def analyze(
             help="A metric of which less is better; latency, cost, errors and durations are known. Repeat it."
         ),
     ] = None,
-    cap: Annotated[float | None, typer.Option(help="Values of the primary above this count as this.")] = None,
+    cap: Annotated[
+        float | None, typer.Option(help="Values of the primary, a mean, above this count as this.")
+    ] = None,
     minimum_units: Annotated[int, typer.Option(min=1, help="Per variant, before anything may win.")] = 100,
     planned_units: Annotated[
         int | None, typer.Option(min=2, help="Per variant, for the modes hybrid, group_sequential and fixed.")
@@ -72,7 +72,8 @@ def analyze(
     variant_column: Annotated[str, typer.Option(help="The column that names the variant.")] = "variant",
     as_json: JsonOption = False,
 ) -> None:
-    """Decide on a file of requests. Status 1: harm is shown, or the variants are not as large as planned."""
+    """Decide on a file of requests. Status 1: harm is shown, or the variants are not as large as planned; 2: the file or
+    an option cannot be used."""
     choices = Choices(
         primary=primary,
         guardrails=tuple(guardrail or ()),
@@ -106,7 +107,8 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Draws the units.")] = 20_260,
     as_json: JsonOption = False,
 ) -> None:
-    """Count wrong winners where no arm differs, and power where one does. Status 1: some cell has more than 6 %."""
+    """Count wrong winners where no arm differs, and power where one does. Status 1: some cell has more than 6 %; 2: an
+    option cannot be used."""
     from core.experiments.trials import run_null, run_power
 
     if quick:

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from core.compose.store import swaps as store
-from core.compose.swap_records import ServedKind, Swap, SwapState
+from core.compose.swap_records import Served, ServedKind, Swap, SwapState
 from core.errors import NotFoundError
 from core.tenants import audit
 
@@ -38,6 +38,27 @@ def served_history(s: Session, tenant_id: str, kind: ServedKind, name: str) -> t
         versions.setdefault(swap.from_version)
         swap_id = str(swap.figures.get(REPLACED, ""))
     return tuple(versions)
+
+
+def served_by(s: Session, tenant_id: str, kind: ServedKind, name: str) -> Served | None:
+    """The version that a bare name means, and the swap that made it so; None: it was never swapped."""
+    return store.served(s, tenant_id, kind, name)
+
+
+def keep_serving(
+    s: Session, tenant_id: str, kind: ServedKind, name: str, version: int, *, now: datetime
+) -> None:
+    """Let a name that was never swapped go on meaning this version, whatever newer ones are saved; nothing for others.
+
+    The caller has appended to the audit log of the tenant, so that two that do it wait for each other.
+    """
+    if store.served(s, tenant_id, kind, name) is None:
+        store.serve(s, tenant_id, kind, name, Served(version, ""), before=None, now=now)
+
+
+def swap_under_way(s: Session, tenant_id: str, kind: ServedKind, name: str) -> Swap | None:
+    """The swap of a name that has not ended yet."""
+    return next(iter(store.unfinished(s, tenant_id, kind, name)), None)
 
 
 def list_swaps(

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from core.compose import swap_steps, swap_target
 from core.compose.cache import CompositionCache
 from core.compose.canary import Canary
+from core.compose.records import CompositionSpec
 from core.compose.served import REPLACED, REPLACED_ID
 from core.compose.store import swaps as store
 from core.compose.swap_records import ServedKind, Swap
@@ -32,6 +33,7 @@ from core.storage.database import Database
 LOG = structlog.get_logger(__name__)
 JUST_UNDER_WAY_S = 5.0  # requests that resolved the name before a flip may still come to the cache after it
 Progress = Callable[[Swap], None]
+Check = Callable[[Session], None]
 
 
 @dataclass(slots=True)
@@ -93,13 +95,15 @@ class HotSwap:
         warm: bool = True,
         canary_prompts: Sequence[str] | None = None,
         progress: Progress | None = None,
+        check: Check | None = None,
     ) -> Swap:
         """Make `name` mean `to_version`. Returns once the old version is released, at most `drain_s` after the flip.
 
         Raises, before anything is written, NotFoundError, and ConflictError when a swap of this name runs or it
         serves this version already. Any other error is why the swap failed, which its entry tells: ConflictError,
         InvalidInputError, RefusedFileError, IntegrityError, InsufficientMemoryError, UnavailableError.
-        `progress` gets the swap at each state.
+        `progress` gets the swap at each state. `check` is asked in the transaction of the flip: what it raises stops
+        the swap.
         """
         tell = progress or (lambda _: None)
         with self._database.transaction() as s:
@@ -120,7 +124,7 @@ class HotSwap:
                     tokens = self._canary.ask(self._engine(), attempt.new, canary_prompts)
                 attempt.figures["canary_tokens"] = tokens
                 with attempt.timed("flip_ms"):
-                    self._flip(attempt)
+                    self._flip(attempt, check)
         self._release(attempt)
         with self._database.transaction() as s:
             swap = swap_steps.note_figures(s, attempt.swap, attempt.figures)
@@ -128,9 +132,16 @@ class HotSwap:
         return swap
 
     def rollback(
-        self, tenant_id: str, name: str, *, kind: ServedKind = ServedKind.ADAPTER, actor: str
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        kind: ServedKind = ServedKind.ADAPTER,
+        actor: str,
+        only: str | None = None,
     ) -> Swap:
-        """Make `name` mean what it meant before its last swap. Answers that swap, rolled back now.
+        """Make `name` mean what it meant before its last swap. Answers that swap, rolled back now. `only`: that swap and
+        no other (else ConflictError).
 
         The earlier version is checked again, but answers no canary: it has served. After a warm swap it is still in
         memory. Raises ConflictError when there is nothing to go back to or that version cannot serve any more.
@@ -138,6 +149,8 @@ class HotSwap:
         begun = time.perf_counter()
         with self._database.reading() as s:
             pointer, swap, version = swap_steps.last_swap(s, tenant_id, kind, name)
+            if only not in (None, swap.id):
+                raise swap_target.changed_meanwhile(name)
             compositions = self._parts(s, swap, version, swap.figures.get(REPLACED_ID))
         for composition in compositions:
             self._cache.compose_sync(composition)
@@ -145,6 +158,22 @@ class HotSwap:
         with self._database.transaction() as s:
             now = self._clock()
             return swap_steps.roll_back(s, pointer, swap, version, figures, actor=actor, now=now)
+
+    def try_out(self, tenant_id: str, spec: CompositionSpec) -> int:
+        """Load a composition and let it answer the canary; no name changes. Answers how many tokens that were.
+
+        Raises what keeps a version from serving, as `swap_adapter`.
+        """
+        engine = self._engine()
+        with self._database.reading() as s:
+            parts = swap_target.parts_of(
+                s, tenant_id, spec, base_digest=engine.base_digest, modules=engine.module_names()
+            )
+        self._check_files(tenant_id, parts)
+        with ExitStack() as pins:
+            for composition in parts:
+                pins.enter_context(self._cache.pin(composition))
+            return self._canary.ask(engine, parts)
 
     def _check(self, attempt: _Attempt) -> None:
         """Find the compositions of both versions; read the files of the new one and compare them."""
@@ -156,12 +185,15 @@ class HotSwap:
                     attempt.old = self._parts(s, swap, swap.from_version)
                 except RmnError as error:  # it cannot serve any more: a reason to swap, not to stop
                     LOG.warning("swap.old_version_unusable", swap_id=swap.id, error=str(error))
-        digests = {term.adapter.digest for composition in new for term in composition.terms}
+        self._check_files(swap.tenant_id, new)
+        attempt.new = new
+
+    def _check_files(self, tenant_id: str, parts: Sequence[Composition]) -> None:
+        digests = {term.adapter.digest for composition in parts for term in composition.terms}
         with self._database.transaction() as s:
-            problem = swap_target.quarantine_changed(s, swap.tenant_id, digests, self._clock())
+            problem = swap_target.quarantine_changed(s, tenant_id, digests, self._clock())
         if problem is not None:
             raise problem
-        attempt.new = new
 
     def _parts(
         self, s: Session, swap: Swap, version: int, known_id: str | None = None
@@ -184,8 +216,10 @@ class HotSwap:
         needed = {term.adapter.digest for composition in both for term in composition.terms}
         return len(needed) <= self._engine().status().adapter_slots
 
-    def _flip(self, attempt: _Attempt) -> None:
+    def _flip(self, attempt: _Attempt, check: Check | None) -> None:
         with self._database.transaction() as s:
+            if check is not None:
+                check(s)
             # It may have been archived, or an adapter that a federation names swapped, since it was built.
             if self._parts(s, attempt.swap, attempt.swap.to_version) != attempt.new:
                 raise swap_target.changed_meanwhile(attempt.swap.name)

@@ -16,7 +16,7 @@ from core.tenants import audit
 
 def check_version(s: Session, tenant_id: str, kind: ServedKind, name: str, version: int) -> None:
     """Raise NotFoundError unless this version of exactly this name exists. In which state does not matter."""
-    _spec(s, tenant_id, kind, name, version)
+    spec_of(s, tenant_id, kind, name, version)
 
 
 def current(s: Session, tenant_id: str, kind: ServedKind, name: str) -> tuple[int, str] | None:
@@ -50,7 +50,14 @@ def parts(
     `known_id` is that of the version, where it is known: finding it by name takes longer.
     Raises NotFoundError, ConflictError (not active, another base, a parent is missing), InvalidInputError.
     """
-    spec = _spec(s, tenant_id, kind, name, version, known_id)
+    spec = spec_of(s, tenant_id, kind, name, version, known_id)
+    return parts_of(s, tenant_id, spec, base_digest=base_digest, modules=modules)
+
+
+def parts_of(
+    s: Session, tenant_id: str, spec: CompositionSpec, *, base_digest: str, modules: tuple[str, ...]
+) -> tuple[Composition, ...]:
+    """The compositions of a spec: one, or that of each stage. Raises as `parts`, and IntegrityError."""
     found = service.resolve_parts(s, tenant_id, spec, base_digest=base_digest, modules=modules)
     return tuple(dict.fromkeys(part.composition for part in found))
 
@@ -86,9 +93,10 @@ def changed_meanwhile(name: str) -> ConflictError:
     )
 
 
-def _spec(
+def spec_of(
     s: Session, tenant_id: str, kind: ServedKind, name: str, version: int, known_id: str | None = None
 ) -> CompositionSpec:
+    """The composition of a version; that of an adapter with its parents. Raises NotFoundError."""
     if kind is ServedKind.FEDERATION:
         if known_id is not None:
             return service.get_federation(s, tenant_id, known_id).spec

@@ -197,6 +197,7 @@ class RunningBatch:
             gates=[row.lease.gate for row in rows],
             dtype=self._adapter_dtype,
             device=self._base.device,
+            kernel=self._lane.kernel,
         )
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, plan: BatchPlan | None) -> Tensor:

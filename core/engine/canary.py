@@ -26,7 +26,8 @@ class Canary:
         """Raises RefusedFileError when the base with these terms gives logits that are not usable numbers."""
         if self._largest_of_base is None:
             self._largest_of_base = self._largest_logit(None)
-        largest = self._largest_logit(plan_batch([terms], dtype=self._dtype, device=self._base.device))
+        plan = plan_batch([terms], dtype=self._dtype, device=self._base.device, kernel=self._lane.kernel)
+        largest = self._largest_logit(plan)
         if not math.isfinite(largest) or largest > MOST_TIMES_BASE * max(self._largest_of_base, 1.0):
             raise RefusedFileError(
                 "The adapter does not work on this base.",

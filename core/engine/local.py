@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from core.engine.bank import AdapterBank
 from core.engine.base import LoadedBase
 from core.engine.batch import RunningBatch
 from core.engine.canary import Canary
+from core.engine.kernels import GroupedLora, choose_kernel
 from core.engine.lease import Lease
 from core.engine.limits import check_request
 from core.engine.loading import run_beside
@@ -39,6 +39,7 @@ class LocalEngine:
     Memory is shared out once, here: `adapter_bytes` for adapters, `kv_bytes` for keys and values of running rows
     (None: the part `kv_share` of what is free) and `prefix_bytes` for those of prompts that may come again (None: a
     part of what is free, 0: none are kept). `close` lets answers finish for `close_timeout_s` (None: all of them).
+    `kernel` adds the adapters: True is Triton's on a GPU that has it, False always torch.
     """
 
     def __init__(
@@ -53,15 +54,15 @@ class LocalEngine:
         kv_bytes: int | None = None,
         prefix_bytes: int | None = None,
         close_timeout_s: float | None = None,
+        kernel: GroupedLora | bool = True,
     ) -> None:
         self._base, self._close_timeout_s = base, close_timeout_s
-        lane = Lane()
-        free = free_bytes(base.device)
         adapter_dtype = torch.float32 if base.device.type == "cpu" else base.dtype
+        lane = Lane(choose_kernel(kernel, base.device, adapter_dtype))
+        free = free_bytes(base.device)
         sites = wrap_linears(base.model, lane, adapter_dtype)
         self._module_names = tuple(site.name for site in sites)
-        embedding: Tensor = base.model.get_input_embeddings().weight  # type: ignore[operator]
-        self._embedding = embedding.detach()
+        self._embedding: Tensor = base.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
         self._bank = AdapterBank(
             sites,
             base.digest,
@@ -238,7 +239,7 @@ class LocalEngine:
 
     def _send_away(self, row: Row) -> None:
         try:
-            run_beside(partial(self._lease_again, row))
+            run_beside(lambda: self._lease_again(row))
         except UnavailableError as error:
             self._turns.enter(row.owner, None, was_away=True)
             row.fail(error)
@@ -250,10 +251,9 @@ class LocalEngine:
             row.finish("cancelled")
 
     def _next_chunk(self, row: Row) -> Chunk:
-        while True:
-            chunk = self._wait(row, ALIVE_SECONDS)
-            if chunk is not None:
-                return chunk
+        while (chunk := self._wait(row, ALIVE_SECONDS)) is None:
+            pass
+        return chunk
 
     def _wait(self, row: Row, seconds: float) -> Chunk | None:
         """The next piece, or None when none came in time. Raises what the request failed with."""

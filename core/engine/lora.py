@@ -9,17 +9,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from core.engine.kernels.places import GroupedLora
 from core.engine.plan import BatchPlan, PoolPlan, Run
 from core.engine.sites import Site, find_linears, number_sites
 
 
 class Lane:
-    """The plan of the pass that runs now, and the products A·x that projections of one block share."""
+    """The plan of the pass that runs now, and the products A·x that projections of one block share.
 
-    __slots__ = ("_group", "_input", "_made_for", "_products", "plan")
+    `kernel`: what computes the plans that are made for this lane; None: one torch bmm per run.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_group", "_input", "_made_for", "_products", "kernel", "plan")
+
+    def __init__(self, kernel: GroupedLora | None = None) -> None:
         self.plan: BatchPlan | None = None
+        self.kernel = kernel
         self.forget()
 
     def forget(self) -> None:
@@ -36,7 +41,10 @@ class Lane:
         values = x.to(dtype)
         self._made_for, self._group, self._input = plan, site.group, x
         shares = _share_weights(plan, site.group, x) if plan.gated else None
-        self._products = [_project_down(pool, site, values, shares) for pool in plan.pools]
+        if plan.kernel is None:
+            self._products = [_project_down(pool, site, values, shares) for pool in plan.pools]
+        else:
+            self._products = [_shrink(plan.kernel, pool, site, values, shares) for pool in plan.pools]
         return self._products
 
 
@@ -78,6 +86,20 @@ def _project_down(pool: PoolPlan, site: Site, x: Tensor, shares: Tensor | None) 
     return product
 
 
+def _shrink(
+    kernel: GroupedLora, pool: PoolPlan, site: Site, x: Tensor, shares: Tensor | None
+) -> Tensor | None:
+    """The same by a kernel: [parts, places, length, Σ rank]."""
+    if pool.grouped is None or pool.groups is None or site.group not in pool.groups:
+        return None
+    place = pool.groups[site.group]
+    scale = pool.weights if pool.site_weights is None else pool.site_weights[site.group]
+    if pool.shares is not None and pool.share_columns is not None and shares is not None:
+        own = shares.index_select(0, pool.shares).index_select(2, pool.share_columns[site.group])
+        scale = own if scale is None else own * scale
+    return kernel.shrink(x, pool.grouped, place.group_offset, place.group_rank, scale)
+
+
 def _places(values: Tensor, run: Run, length: int) -> Tensor:
     """The part of [places·length, n] that belongs to a run, as [lines, width·length, n]."""
     first, size = run.first * length, run.width * length
@@ -105,12 +127,24 @@ class MixedLinear(nn.Module):
         if x.dim() != 3 or x.shape[0] != plan.rows:
             raise RuntimeError(f"{self.site.name} was given {tuple(x.shape)} for a batch of {plan.rows} rows")
         products = self._lane.products(plan, self.site, x, self._dtype)
+        if plan.kernel is not None:
+            return self._expand(plan.kernel, plan, products, out)
         total = out if out.dtype == self._dtype else out.to(self._dtype)
         for pool, product in zip(plan.pools, products, strict=True):
             if product is not None:
                 self._project_up(pool, product, total)
         if total is not out:
             out.index_copy_(0, plan.covered, total.index_select(0, plan.covered).to(out.dtype))
+        return out
+
+    def _expand(
+        self, kernel: GroupedLora, plan: BatchPlan, products: Sequence[Tensor | None], out: Tensor
+    ) -> Tensor:
+        """out[row] += B·(A·x) for every place of every pool, by a kernel."""
+        for pool, low in zip(plan.pools, products, strict=True):
+            place = pool.placements[self.site.index]
+            if low is not None and pool.grouped is not None and place is not None:
+                kernel.expand_add(low, pool.grouped, place.b_offset, place.column, place.rank, out)
         return out
 
     def _project_up(self, pool: PoolPlan, product: Tensor, total: Tensor) -> None:

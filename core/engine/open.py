@@ -10,12 +10,17 @@ MB = 1_000_000
 
 
 def open_engine(
-    settings: Settings, source: str | Path, export: Callable[[Composition, Path], Path] | None = None
+    settings: Settings,
+    source: str | Path,
+    export: Callable[[Composition, Path], Path] | None = None,
+    *,
+    kernel: bool = True,
 ) -> EnginePort:
     """Load the base at `source` (a folder or a Hugging Face id) and serve it as the settings say.
 
-    `export` writes a composition as one adapter into a new folder, for a model server that takes no mixtures. Raises
-    InvalidInputError, RefusedFileError, InsufficientMemoryError or UnavailableError.
+    `export` writes a composition as one adapter into a new folder, for a model server that takes no mixtures.
+    `kernel`: adapters by the Triton kernel where a GPU has it; False: by torch. Raises InvalidInputError,
+    RefusedFileError, InsufficientMemoryError or UnavailableError.
     """
     if settings.engine_backend == "openai-compatible":
         from core.engine.backends.connect import connect
@@ -40,4 +45,5 @@ def open_engine(
         kv_bytes=settings.kv_memory_mb * MB or None,
         prefix_bytes=(settings.prefix_memory_mb * MB or None) if settings.prefix_cache else 0,
         close_timeout_s=settings.finish_seconds,
+        kernel=kernel,
     )

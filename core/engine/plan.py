@@ -6,6 +6,8 @@ one row stays in that row. Rows without an adapter are not touched at all: they 
 
 Places whose adapter acts on some sites only, or under a token gate, are planned apart from the plain ones, which cost
 what they cost without them; a site where an adapter does not act is not computed.
+
+For a kernel (`core.engine.kernels`) no runs are made: it reads the lines where they lie.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.engine.kernels.places import GroupedLora, Places
 from core.engine.pool import Placement, Pool, RunView
 from core.engine.site_factors import SiteFactors
 from core.engine.token_gate import RowGate
@@ -79,6 +82,8 @@ class PoolPlan:
     share_columns: Mapping[int, Tensor] | None = (
         None  # per group [Σ rank] position of a column's site in the group
     )
+    grouped: Places | None = None  # for a kernel, instead of `runs`
+    groups: Mapping[int, Placement] | None = None  # a placement of every group, for a kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class BatchPlan:
     pools: tuple[PoolPlan, ...]
     covered: Tensor
     gated: tuple[GatedRows, ...] = ()
+    kernel: GroupedLora | None = None
 
 
 def plan_batch(
@@ -105,10 +111,12 @@ def plan_batch(
     dtype: torch.dtype,
     device: torch.device,
     gates: Sequence[RowGate | None] | None = None,
+    kernel: GroupedLora | None = None,
 ) -> BatchPlan | None:
     """A plan for these rows; None when no row has an adapter. Terms of weight 0 are left out.
 
-    `gates`: the token gate of each row, made for the terms of that row in their order.
+    `gates`: the token gate of each row, made for the terms of that row in their order. `kernel`: computes the plan,
+    instead of one bmm per run.
     """
     gates = gates or [None] * len(rows)
     first_share, gated = _number_shares(gates, device)
@@ -127,10 +135,10 @@ def plan_batch(
     if not pools:
         return None
     plans = [
-        _plan_pool(pool, active, users, key[-1] is True, len(rows), dtype, device)
+        _plan_pool(pool, active, users, key[-1] is True, len(rows), dtype, device, kernel is not None)
         for key, (pool, active, users) in pools.items()
     ]
-    return BatchPlan(len(rows), tuple(plans), torch.tensor(covered, device=device), gated)
+    return BatchPlan(len(rows), tuple(plans), torch.tensor(covered, device=device), gated, kernel)
 
 
 def _number_shares(
@@ -161,10 +169,13 @@ def _plan_pool(
     batch_rows: int,
     dtype: torch.dtype,
     device: torch.device,
+    for_kernel: bool,
 ) -> PoolPlan:
     runs: list[Run] = []
     places: list[_User | None] = []
-    for lines in _group_lines(pool, users):
+    if for_kernel:
+        places.extend(user for line in sorted(users) for user in users[line])
+    for lines in () if for_kernel else _group_lines(pool, users):
         width = max(len(users.get(line, ())) for line in lines)
         runs.append(Run(pool.view(lines.start, len(lines), active), len(places), len(lines), width))
         for line in lines:
@@ -175,12 +186,14 @@ def _plan_pool(
     weights = [0.0 if user is None else user.weight for user in places]
     full = len(real) == len(places)
     plain = active is None and all(weights[place] == 1.0 for place in real)
+    placements = tuple(
+        place if active is None or site in active else None
+        for site, place in enumerate(pool.layout.placements)
+    )
+    lines_of_places = [line for line in sorted(users) for _ in users[line]]
     return PoolPlan(
         runs=tuple(runs),
-        placements=tuple(
-            place if active is None or site in active else None
-            for site, place in enumerate(pool.layout.placements)
-        ),
+        placements=placements,
         whole_batch=full and sources == list(range(batch_rows)),
         sources=torch.tensor(sources, device=device),
         weights=None
@@ -193,6 +206,8 @@ def _plan_pool(
         if is_gated
         else None,
         share_columns=pool.share_columns if is_gated else None,
+        grouped=Places.of(pool.slab, lines_of_places, sources) if for_kernel else None,
+        groups={place.group: place for place in placements if place is not None} if for_kernel else None,
     )
 
 

@@ -147,6 +147,12 @@ class Pool:
         return self._stride * self._dtype.itemsize
 
     @property
+    def slab(self) -> Tensor:
+        """[lines, elements of a line] as it lies now. Whoever holds it keeps it when the pool moves on."""
+        with self._lock:
+            return self._slab
+
+    @property
     def elements_per_site(self) -> float:
         """Mean size of one site's A and B together, in elements: what the kernel reads per line."""
         return self.layout.parameters / max(1, sum(1 for rank in self.layout.ranks if rank))

@@ -41,11 +41,12 @@ def advise(
     Raises InvalidInputError for numbers that cannot be.
     """
     plan = plan_of(draft)
+    _check(baseline, difference, units_per_day, spread)
     aim = _aim(plan, power)
     try:
         units = _units(plan, baseline, difference, spread, aim)
         days = None
-        if units_per_day is not None and units_per_day > 0:
+        if units_per_day is not None:
             weights = (
                 [1.0] if draft.shadow else list(plan.weights)
             )  # in shadow each request is one of every arm
@@ -54,10 +55,27 @@ def advise(
         raise InvalidInputError("This cannot be planned.", f"{error}.", "Correct the numbers.") from None
     per_arm = math.ceil(units)
     smallest = 1.0 if draft.shadow else min(weight for weight in plan.weights if weight > 0)
+    if not units / smallest <= MOST_PAIRS**2:
+        raise InvalidInputError(
+            "This cannot be planned.", "An arm has nearly no traffic.", "Give it a larger weight."
+        )
     total = math.ceil(units / smallest)
     return Advice(
         per_arm, total, days, _sentence(plan, per_arm, days, power), _smallest(plan, baseline, units_per_day)
     )
+
+
+def _check(baseline: float, difference: float, units_per_day: float | None, spread: float | None) -> None:
+    given = {"baseline": baseline, "difference": difference, "spread": spread}
+    for name, value in given.items():
+        if value is not None and not math.isfinite(value):
+            raise InvalidInputError("This cannot be planned.", f"«{name}» is not a number.", "Correct it.")
+    if units_per_day is not None and not (math.isfinite(units_per_day) and units_per_day > 0):
+        raise InvalidInputError(
+            "This cannot be planned.",
+            "«units_per_day» is a number above 0.",
+            "Correct it, or leave it out where nobody knows.",
+        )
 
 
 def _aim(plan: Plan, power: float) -> Aim:

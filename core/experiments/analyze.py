@@ -80,6 +80,12 @@ def analyze_file(path: Path, choices: Choices | None = None) -> Analysis:
 def analyze(rows: pl.DataFrame, choices: Choices | None = None) -> Analysis:
     """Decide on rows. Raises InvalidInputError for each thing in them that no decision can rest on."""
     wanted = choices or Choices()
+    if wanted.equivalence is not None and not math.isfinite(wanted.equivalence):
+        raise InvalidInputError(
+            "The range of equivalence is not valid.",
+            "It is a number above 0, in the unit of the primary metric.",
+            "Correct it, or leave --equivalence out.",
+        )
     metrics = _metrics(rows, wanted)
     table = checked_rows(rows, wanted.unit, wanted.variant, metrics)
     arms, weights = _arms(table, wanted)
@@ -106,6 +112,7 @@ def analyze(rows: pl.DataFrame, choices: Choices | None = None) -> Analysis:
 
 def _metrics(rows: pl.DataFrame, wanted: Choices) -> tuple[MetricPlan, ...]:
     primary = _metric(rows, wanted, wanted.primary, wanted.margin)
+    _check_cap(wanted, primary)
     found = [primary]
     for given in wanted.guardrails:
         name, _, margin = given.partition("=")
@@ -123,6 +130,23 @@ def _metrics(rows: pl.DataFrame, wanted: Choices) -> tuple[MetricPlan, ...]:
             "Name it as primary or as a guardrail.",
         )
     return tuple(found)
+
+
+def _check_cap(wanted: Choices, primary: MetricPlan) -> None:
+    if wanted.cap is None:
+        return
+    if not (math.isfinite(wanted.cap) and wanted.cap > 0):
+        raise InvalidInputError(
+            f"A cap of {wanted.cap:g} is not valid.",
+            "It is a number above 0; values above the cap count as the cap.",
+            "Correct it, or leave --cap out.",
+        )
+    if primary.kind is not MetricKind.MEAN:
+        raise InvalidInputError(
+            f"«{wanted.primary}» has no use for a cap.",
+            "Only a mean has one: shares and quantiles bear outliers as they are.",
+            "Leave --cap out, or judge a mean.",
+        )
 
 
 def _metric(rows: pl.DataFrame, wanted: Choices, given: str, margin: float) -> MetricPlan:

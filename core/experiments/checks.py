@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from core.errors import InvalidInputError
 from core.experiments.plan import MetricKind, MetricPlan, Mode, Plan
 from core.experiments.records import (
+    LATENCY,
+    LOGPROB,
+    MEASURED_METRICS,
+    RATING,
+    STANDARD_METRICS,
     SUCCESS,
     ArmDraft,
     Automatic,
@@ -17,11 +22,13 @@ from core.experiments.records import (
     Strategy,
     UnitKind,
 )
+from core.storage.text import storable
 
 MOST_UNITS = 1_000_000_000
 MOST_LATENCY_MS = 1e9  # eleven days
 RATINGS = (0.0, 100.0)
 LARGEST_VALUE = 1e12
+FIRST_YEAR, LAST_YEAR = 1970, 9998
 PLANNED_MODES = (Mode.FIXED, Mode.GROUP_SEQUENTIAL, Mode.HYBRID)
 
 
@@ -102,6 +109,14 @@ def metric_of(draft: MetricDraft) -> MetricPlan:
         )
     if draft.name == SUCCESS and draft.kind is not MetricKind.SHARE:
         raise _refused("«success» is a share.", "A request succeeds or does not.", "Choose the kind share.")
+    if draft.kind is MetricKind.SHARE and draft.name in (LATENCY, RATING, *MEASURED_METRICS):
+        raise _refused(
+            f"«{draft.name}» is no share.", "Its values are not 0 or 1.", "Choose the kind mean or quantile."
+        )
+    if draft.kind is MetricKind.QUANTILE and draft.name == LOGPROB:
+        raise _refused(
+            f"«{LOGPROB}» has no quantiles here.", "They are kept of 0 and more.", "Choose the kind mean."
+        )
     return MetricPlan(draft.name, draft.kind, draft.higher_is_better, draft.margin, draft.quantile, draft.cap)
 
 
@@ -110,6 +125,12 @@ def check_times(draft: ExperimentDraft, now: datetime) -> tuple[RampStep, ...]:
     for moment in (draft.starts_at, draft.ends_at, *(step.at for step in draft.ramp)):
         if moment is not None and moment.tzinfo is None:
             raise _refused("A moment has no time zone.", "", "Write it like 2026-11-21T09:00:00Z.")
+        if moment is not None and not _is_in_reach(moment):
+            raise _refused(
+                "A moment is out of reach.",
+                f"It lies in the years {FIRST_YEAR} to {LAST_YEAR}.",
+                "Correct it, or leave it out.",
+            )
     if draft.ends_at is not None:
         if draft.starts_at is not None and draft.ends_at <= draft.starts_at:
             raise _refused(
@@ -135,6 +156,12 @@ def check_times(draft: ExperimentDraft, now: datetime) -> tuple[RampStep, ...]:
             )
         share = step.share
     return steps
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidInputError for a name of which nothing is seen."""
+    if not any(letter.isprintable() and not letter.isspace() for letter in name):
+        raise _refused("The experiment has no name.", "It is blank.", "Give it one that can be read.")
 
 
 def check_share(share: float) -> None:
@@ -165,9 +192,15 @@ def check_impression(impression: Impression, arms: Sequence[str]) -> None:
             "The feedback score is not valid.", f"It lies between {low:g} and {high:g}.", "Correct it."
         )
     for name, value in impression.metrics.items():
+        if name in STANDARD_METRICS:
+            raise _refused(
+                f"«{name}» has a field of its own.",
+                "Among the other metrics it would not be checked.",
+                "Give it as that field.",
+            )
         if not (math.isfinite(value) and abs(value) <= LARGEST_VALUE):
             raise _refused(
-                f"The metric «{name[:40]}» is not a number that can be added up.", "", "Correct it."
+                f"The metric «{storable(name[:40])}» is not a number that can be added up.", "", "Correct it."
             )
 
 
@@ -184,6 +217,13 @@ def check_shares_are_shares(plan: Plan, impression: Impression) -> None:
             raise _refused(
                 f"«{metric.name}» is negative.", "Quantiles are kept of 0 and more.", "Correct it."
             )
+
+
+def _is_in_reach(moment: datetime) -> bool:
+    try:
+        return FIRST_YEAR <= moment.astimezone(UTC).year <= LAST_YEAR
+    except OverflowError:
+        return False
 
 
 def _check_numbers(draft: ExperimentDraft) -> None:
@@ -234,8 +274,14 @@ def _check_ways(draft: ExperimentDraft) -> None:
             or not all(0 < len(v) <= 200 for v in allowed)
         ):
             raise _refused(
-                f"The target «{field[:80]}» is not valid.",
+                f"The target «{storable(field[:80])}» is not valid.",
                 "A field has 1 to 100 values, each of 1 to 200 letters.",
+                "Correct it.",
+            )
+        if any(storable(text) != text for text in (field, *allowed)):
+            raise _refused(
+                f"The target «{storable(field[:80])}» is no text.",
+                "NUL and halves of letters are in no context that could be compared with it.",
                 "Correct it.",
             )
     if draft.shadow and draft.strategy is Strategy.BANDIT:

@@ -244,6 +244,12 @@ def _agreeing(ends: Ends, difference: float, p_value: float, plan: Plan) -> Ends
     return float(low), float(high)
 
 
+def _within_shares(ends: Ends) -> Ends:
+    """Two shares differ by 1 at most. An end that is nowhere stays there: it says that there is too little to tell."""
+    low, high = (min(1.0, max(-1.0, end)) if math.isfinite(end) else end for end in ends)
+    return low, high
+
+
 def _comparison(
     plan: Plan,
     metric: MetricPlan,
@@ -258,6 +264,8 @@ def _comparison(
     harmed: bool = False,
     always_valid: bool = True,
 ) -> Comparison:
+    if metric.kind is MetricKind.SHARE:
+        ends = _within_shares(ends)
     least, most = _signed(ends, metric)
     lift = None
     if relative is not None and contrast.control_value > 0:

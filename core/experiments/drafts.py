@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import ConflictError
-from core.experiments.checks import check_times, plan_of
+from core.experiments.checks import check_name, check_times, plan_of
 from core.experiments.plan import MetricKind, MetricPlan, Mode, Plan, Verdict
 from core.experiments.records import (
     Arm,
@@ -40,6 +40,7 @@ def experiment_of(
 
     Raises InvalidInputError for what does not fit together, ConflictError where the namespace has no room.
     """
+    check_name(draft.name)
     plan = plan_of(draft)
     ramp = check_times(draft, now)
     experiment_id = draft.id or new_id("exp")

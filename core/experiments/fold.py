@@ -32,13 +32,14 @@ def fold(s: Session, experiment: Experiment, *, now: datetime, portions: int = 1
     """Count up to `portions` × PORTION impressions. Answers the sums and how many impressions were counted now."""
     tenant_id, experiment_id = experiment.tenant_id, experiment.id
     tally = units_store.lock_tally(s, tenant_id, experiment_id, experiment.plan, now)
+    impressions_store.release(s, tenant_id, experiment_id, now)
     counted = 0
     for _ in range(portions):
         found = impressions_store.unfolded(s, tenant_id, experiment_id, PORTION)
         if not found:
             break
-        _Portion(s, experiment, tally).count([impression for _, impression in found])
-        impressions_store.mark_folded(s, tenant_id, experiment_id, [row_id for row_id, _ in found])
+        _Portion(s, experiment, tally).count([(kept.impression, kept.counted) for kept in found])
+        impressions_store.mark_folded(s, tenant_id, experiment_id, [kept.row_id for kept in found])
         counted += len(found)
         if len(found) < PORTION:
             break
@@ -60,13 +61,13 @@ class _Portion:
         self._crossing: list[UnitState] = []
         self._values: Values = []
 
-    def count(self, impressions: list[Impression]) -> None:
-        """Into sums, units, pairs and sketches."""
-        keys = list(dict.fromkeys(impression.unit for impression in impressions))
+    def count(self, impressions: list[tuple[Impression, tuple[str, ...]]]) -> None:
+        """Into sums, units, pairs and sketches; each with the names of its values that were counted before."""
+        keys = list(dict.fromkeys(impression.unit for impression, _ in impressions))
         self._units = units_store.get_units(self._s, *self._of, keys)
         self._before = {key: unit.first for key, unit in self._units.items()}
-        for impression in impressions:
-            self._count_one(impression)
+        for impression, counted in impressions:
+            self._count_one(impression, counted)
         self._unsketch_crossed()
         self._pair()
         kept: dict[tuple[str, str], list[float]] = {}
@@ -76,7 +77,7 @@ class _Portion:
         self._tally.sketch(kept)
         units_store.put_units(self._s, *self._of, self._units.values())
 
-    def _count_one(self, impression: Impression) -> None:
+    def _count_one(self, impression: Impression, counted: tuple[str, ...]) -> None:
         unit = self._units.get(impression.unit)
         if unit is None:
             unit = self._units[impression.unit] = UnitState(
@@ -91,26 +92,29 @@ class _Portion:
         if not unit.segment and not unit.totals:  # it was exposed without a context
             unit.segment = dict(impression.segment)
         if unit.crossed:
-            self._tally.left_out += 1
+            self._tally.left_out += not counted
         elif unit.variant != impression.variant:
             self._crossing.append(unit)
             self._tally.left_out += 1
             self._tally.remove(self._plan, unit)
         elif not impression.exposure:
             placed = unit.first is not None
-            self._tally.add(self._plan, unit, impression)
+            self._tally.add(self._plan, unit, impression, counted)
             if unit.first is not None and not placed:
                 self._placed.append(unit)
             values = sketched(self._plan, impression).items()
-            self._values += [(unit.unit, unit.variant, name, value) for name, value in values]
+            self._values += [
+                (unit.unit, unit.variant, name, value) for name, value in values if name not in counted
+            ]
 
     def _unsketch_crossed(self) -> None:
         for unit in self._crossing:
             earlier: dict[str, list[float]] = {}
-            for impression in impressions_store.folded_of_unit(self._s, *self._of, unit.unit, unit.variant):
-                if not impression.exposure:
-                    for name, value in sketched(self._plan, impression).items():
-                        earlier.setdefault(name, []).append(value)
+            for kept in impressions_store.counted_of_unit(self._s, *self._of, unit.unit, unit.variant):
+                if not kept.impression.exposure:
+                    for name, value in sketched(self._plan, kept.impression).items():
+                        if name in kept.counted:
+                            earlier.setdefault(name, []).append(value)
             for name, values in earlier.items():
                 self._tally.unsketch(unit.variant, name, values)
 

@@ -96,7 +96,7 @@ def warnings_for(plan: Plan, evidence: Evidence) -> tuple[str, ...]:
 def _has_long_tail(metric: MetricPlan, evidence: Evidence) -> bool:
     """In one arm is enough: the variance of a tail that is not seen yet is missing there."""
     arms = [arm.sums.get(metric.name, UnitSums()) for arm in evidence.arms.values()]
-    return any(sums.ratio > 0 and sums.unit_variance > (LONG_TAIL * sums.ratio) ** 2 for sums in arms)
+    return any(sums.ratio > 0 and math.sqrt(sums.unit_variance) > LONG_TAIL * sums.ratio for sums in arms)
 
 
 def _shipped(

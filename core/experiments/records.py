@@ -18,6 +18,17 @@ from core.experiments.plan import MetricKind, Mode, Plan, Verdict
 
 SUCCESS, LATENCY, RATING = "success", "latency_ms", "feedback_score"
 STANDARD_METRICS = (SUCCESS, LATENCY, RATING)
+LOGPROB = "mean_logprob"
+# What an answer tells of itself beside them, where the plan asks for it.
+MEASURED_METRICS = (
+    "completion_tokens",
+    "prompt_tokens",
+    "total_tokens",
+    "first_token_ms",
+    "queued_ms",
+    LOGPROB,
+    "mean_entropy",
+)
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
 METRIC_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 
@@ -242,7 +253,8 @@ class Reached:
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """An experiment of a tenant. `slots` is its part of the namespace, within 0 and 1. `allocation` are the shares that
-    a bandit gives its arms now. `reason` says why it is in its state; `settled_arm` is what was promoted, by `swap_id`."""
+    a bandit gives its arms now. `reason` says why it is in its state; `settled_arm` is what was promoted, by `swap_id`; in
+    one that is stopped, what is being promoted."""
 
     id: str
     tenant_id: str
@@ -287,6 +299,11 @@ class Experiment:
     def arm(self, arm_id: str) -> Arm | None:
         """An arm by its id."""
         return next((arm for arm in self.arms if arm.id == arm_id), None)
+
+    @property
+    def promoting(self) -> str | None:
+        """The arm whose promotion was begun and has neither succeeded nor failed yet."""
+        return self.settled_arm if self.state is State.STOPPED else None
 
     def share_at(self, at: datetime) -> float:
         """How much of the traffic takes part at a moment. It never falls."""
@@ -358,7 +375,8 @@ class Impression:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """`replayed`: this event was recorded before, and nothing was changed."""
+    """`replayed`: this event was recorded before, and nothing was changed. `note`: what the caller should know."""
 
     event_id: str
     replayed: bool
+    note: str = ""

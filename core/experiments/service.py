@@ -18,6 +18,7 @@ from core.experiments.impressions import (
     record_impressions,
 )
 from core.experiments.judge import evaluate, get_experiment_results
+from core.experiments.promotions import check_not_promoting
 from core.experiments.records import (
     Automatic,
     Experiment,
@@ -103,10 +104,15 @@ def get_experiment(s: Session, tenant_id: str, experiment_id: str) -> Experiment
 
 
 def list_experiments(
-    s: Session, tenant_id: str, *, include_archived: bool = False, states: Sequence[State] | None = None
+    s: Session,
+    tenant_id: str,
+    *,
+    include_archived: bool = False,
+    states: Sequence[State] | None = None,
+    limit: int | None = None,
 ) -> list[Experiment]:
-    """Newest first: all, or those in these states."""
-    return store.list_all(s, tenant_id, states or (tuple(State) if include_archived else LISTED))
+    """Newest first, at most `limit`: all, or those in these states."""
+    return store.list_all(s, tenant_id, states or (tuple(State) if include_archived else LISTED), limit)
 
 
 def running_anywhere(s: Session) -> list[tuple[str, str]]:
@@ -197,6 +203,8 @@ def settle(
     """
     before = get_experiment(s, tenant_id, experiment_id)
     check_transition(before.state, state)
+    if state is not State.PROMOTED:
+        check_not_promoting(before)
     if arm_id is not None and before.arm(arm_id) is None:
         raise InvalidInputError(
             f"There is no variant «{arm_id[:80]}» in this experiment.", "", "Name one of its own."
@@ -214,6 +222,7 @@ def settle(
 
 def archive_experiment(s: Session, tenant_id: str, experiment_id: str, *, now: datetime) -> Experiment:
     """Put it away: its sums and its history stay, the single requests and units are forgotten."""
+    check_not_promoting(get_experiment(s, tenant_id, experiment_id))
     moved = _move(s, tenant_id, experiment_id, State.ARCHIVED, "", now)
     impressions_store.delete_all(s, tenant_id, experiment_id)
     units_store.delete_all(s, tenant_id, experiment_id)

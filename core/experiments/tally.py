@@ -6,7 +6,7 @@ million impressions take as much room here as ten.
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -97,13 +97,18 @@ class Tally:
         self.independent += unit.independent
         self.note_moment(unit.exposed_at)
 
-    def add(self, plan: Plan, unit: UnitState, impression: Impression) -> dict[str, float]:
-        """Count what came of one request of a unit. Answers its values by metric, as they were counted."""
-        arm, values = self.arms[unit.variant], values_of(plan, impression)
+    def add(
+        self, plan: Plan, unit: UnitState, impression: Impression, counted: Collection[str] = ()
+    ) -> dict[str, float]:
+        """Count what came of one request of a unit, but for the values that were `counted` before. Answers its values by
+        metric, as they were counted now. A request of which nothing is said yet only says that the unit was there."""
+        arm, told = self.arms[unit.variant], values_of(plan, impression)
+        values = {name: value for name, value in told.items() if name not in counted}
         self.note_moment(impression.at)
-        if not unit.totals:
-            arm.units += 1
-        arm.requests += 1
+        if not values:
+            return values
+        arm.units += not unit.totals
+        arm.requests += len(values) == len(told)  # else the request is one that was counted
         for name, value in values.items():
             before = unit.totals.get(name)
             after = _plus(before or NOTHING, value)

@@ -30,7 +30,11 @@ def sketched(plan: Plan, impression: Impression) -> dict[str, float]:
     """The values whose percentiles are kept, never capped."""
     found = {} if impression.latency_ms is None else {LATENCY: impression.latency_ms}
     for metric in (plan.primary, *plan.guardrails):
-        if metric.kind is MetricKind.QUANTILE and metric.name in impression.metrics:
+        if metric.kind is not MetricKind.QUANTILE:
+            continue
+        if metric.name == RATING and impression.feedback_score is not None:
+            found[RATING] = impression.feedback_score
+        elif metric.name in impression.metrics:
             found[metric.name] = float(impression.metrics[metric.name])
     return found
 

@@ -27,7 +27,7 @@ class UnitSums:
     def of(cls, totals: Sequence[float], sizes: Sequence[float] | None = None) -> "UnitSums":
         """Of units given one by one; `sizes` left out: 1 each.
 
-        Raises ValueError for unequal lengths and for numbers that are not finite.
+        Raises ValueError for unequal lengths, and for numbers that are not finite or whose squares are not.
         """
         y: NDArray[np.float64] = np.asarray(totals, dtype=np.float64)
         x = np.ones_like(y) if sizes is None else np.asarray(sizes, dtype=np.float64)
@@ -35,7 +35,11 @@ class UnitSums:
             raise ValueError("each unit needs one total and one size")
         if not (np.isfinite(y).all() and np.isfinite(x).all()):
             raise ValueError("totals and sizes are finite numbers")
-        return cls(float(y.size), *(float(part.sum()) for part in (y, y * y, x, x * x, x * y)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = [float(part.sum()) for part in (y, y * y, x, x * x, x * y)]
+        if not all(math.isfinite(each) for each in sums):
+            raise ValueError("totals and sizes are too large for their squares to be added up")
+        return cls(float(y.size), *sums)
 
     def __add__(self, other: "UnitSums") -> "UnitSums":
         return UnitSums(
@@ -67,11 +71,14 @@ class UnitSums:
     @property
     def unit_variance(self) -> float:
         """Variance over units of the linearized value (y − R·x) / mean(x), with n − 1 (Deng et al. 2018, §2.2; Cochran
-        1977, §6.4). Divided by n it is the variance of the ratio. Not a number below two units."""
+        1977, §6.4). Divided by n it is the variance of the ratio. Not a number below two units, or where the sums are
+        none: a variance of 0 would claim what nobody knows."""
         if self.n < 2 or self.x <= 0:
             return math.nan
         ratio = self.y / self.x
         squares = self.yy - 2 * ratio * self.xy + ratio * ratio * self.xx
+        if not math.isfinite(squares):
+            return math.nan
         return max(0.0, squares) / (self.n - 1) / (self.x / self.n) ** 2
 
     @property

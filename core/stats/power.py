@@ -208,14 +208,17 @@ def duration(
     """Days until the slowest arm has `units`, when `share` of the new units of a day enter and divide by `weights`.
 
     `new_units_per_day` counts each unit once, on its first day: who comes back brings no new unit. Arms of weight 0
-    get none and are not waited for. Raises ValueError for impossible weights, no traffic or no units.
+    get none and are not waited for. Raises ValueError for impossible weights, no traffic or no units, or where the days
+    are more than can be counted.
     """
     used = [weight for weight in weights if weight > 0]
     if not used or min(weights) < 0 or abs(math.fsum(weights) - 1) > 1e-6:
         raise ValueError("weights are 0 or more and sum to 1")
     if not (new_units_per_day > 0 and 0 < share <= 1 and 0 < units < math.inf):
         raise ValueError("a duration needs traffic, a share of it above 0 and up to 1, and units")
-    days = whole(units) / (min(used) * share * new_units_per_day)
+    each_day = min(used) * share * new_units_per_day
+    if each_day <= 0 or not math.isfinite(days := whole(units) / each_day):
+        raise ValueError("so little traffic never brings the units together")
     return Duration(days, max(1, math.ceil(days / 7 - 1e-9)))
 
 

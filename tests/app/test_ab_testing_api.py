@@ -1,5 +1,6 @@
 """Experiments over the API: as the first documents of the product call them, and on the path of real requests."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -154,6 +155,88 @@ def test_a_request_that_names_the_experiment_is_answered_by_its_variant_and_coun
     again = {"experiment_id": "amazon_v1_vs_v2", "variant_id": variants["ann"], "success": False}
     again |= {"user_id": "ann", "event_id": answer["request_id"]}
     assert running.post("/ab-testing/impressions", again, 201)["replayed"]
+
+
+def test_a_rating_sent_with_the_request_id_joins_what_the_answer_told_of_itself(running: Caller) -> None:
+    """At once, before the answer's own part is written, and again when all of it was counted."""
+    for number in range(6):
+        asked = {**ASK, "model": "amazon_v1_vs_v2", "user_id": f"u{number}"}
+        answer = running.post("/inference", asked)
+        if number % 2:
+            results(running)
+        rating = {"experiment_id": "amazon_v1_vs_v2", "variant_id": answer["variant"]}
+        rating |= {"event_id": answer["request_id"], "feedback_score": 5.0}
+        assert not running.post("/ab-testing/impressions", rating, 201)["replayed"]
+    told = results(running)
+    assert told["unfolded"] == 0
+    shown = [each for each in told["variants"].values() if each["units"]]
+    assert sum(each["units"] for each in shown) == sum(each["impressions"] for each in shown) == 6
+    for each in shown:
+        assert each["success_rate"]["value"] == 1.0
+        assert each["feedback_score"]["value"] == 5.0
+        assert each["latency_ms"]["mean"] > 0
+
+
+def test_a_list_of_experiments_is_as_long_as_it_is_asked_for(mine: Caller) -> None:
+    for number in range(3):
+        mine.post("/ab-testing/experiments", {**SEED, "experiment_id": f"e{number}"}, 201)
+    found = mine.get("/ab-testing/experiments?limit=2")["items"]
+    assert [each["experiment_id"] for each in found] == ["e2", "e1"]
+    for limit in ("0", "1001", "x"):
+        mine.get(f"/ab-testing/experiments?limit={limit}", 422)
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"name": " \u00a0"}, 200),
+        ({"targeting": {"a": ["\ud800"]}}, 422),
+        ({"targeting": {"\ud800": ["a"]}}, 422),
+        ({"targeting": {"a\0": ["a"]}}, 422),
+        ({"targeting": {f"f{number}": ["a"] for number in range(17)}}, 422),
+        ({"ends_at": "9999-12-31T23:59:59-12:00"}, 200),
+        ({"starts_at": "0001-01-01T00:00:00+14:00"}, 200),
+        ({"ramp": [{"at": "0001-01-01T00:00:00+14:00", "share": 1}]}, 200),
+        ({"primary": {"name": "latency_ms"}}, 422),
+        ({"variants": [SEED["variants"][0], {"variant_id": "x", "adapter_ids": ["\ud800"]}]}, 422),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_with_words_and_nothing_is_kept(
+    mine: Caller, api: TestClient, change: dict[str, Any], advice: int
+) -> None:
+    headers = {**mine.headers, "content-type": "application/json"}
+    if "variants" in change:
+        change = {"variants": [{**each, "traffic_percentage": 0.5} for each in change["variants"]]}
+    for path, body, status in (
+        ("experiments", {**SEED, **change}, 422),
+        ("advice", {"experiment": {**SEED, **change}, "baseline": 0.5, "difference": 0.1}, advice),
+    ):
+        answer = api.post(f"/ab-testing/{path}", content=json.dumps(body), headers=headers)
+        assert answer.status_code == status, answer.text
+        assert status == 200 or answer.json()["error"]["what"]
+    assert mine.get("/ab-testing/experiments")["items"] == []
+    mine.post("/ab-testing/experiments", SEED, 201)
+    wanted = json.dumps({**SEED, **change})
+    answer = api.put("/ab-testing/experiments/amazon_v1_vs_v2", content=wanted, headers=headers)
+    assert answer.status_code == 422, answer.text
+
+
+def test_texts_that_are_no_texts_are_refused_wherever_they_come(running: Caller, api: TestClient) -> None:
+    of = {"experiment_id": "amazon_v1_vs_v2"}
+    impression = {**of, "variant_id": "v1", "success": True}
+    headers = {**running.headers, "content-type": "application/json"}
+    for path, body in (
+        ("assign", {**of, "user_id": "ann", "context": {"task": "\ud800"}}),
+        ("assign", {**of, "user_id": "\ud800"}),
+        ("impressions", {**impression, "event_id": "\ud800"}),
+        ("impressions", {**impression, "event_id": "a\0b"}),
+        ("impressions", {**impression, "metrics": {"\ud800": float("nan")}}),
+        ("impressions", {**impression, "metrics": {"a\0": float("nan")}}),
+        ("impressions", {**impression, "metrics": {"latency_ms": -5.0}}),
+        ("impressions", {**impression, "context": {"\ud800": "a"}}),
+    ):
+        answer = api.post(f"/ab-testing/{path}", content=json.dumps(body), headers=headers)
+        assert answer.status_code == 422, (body, answer.text)
 
 
 def test_a_session_keeps_its_variant_and_a_request_without_one_is_a_unit_of_its_own(
@@ -418,8 +501,6 @@ def test_impressions_that_cannot_be_are_refused(running: Caller, api: TestClient
         ('"latency_ms": Infinity', "latency"),
         ('"feedback_score": NaN', "feedback"),
     ):
-        import json
-
         body = json.dumps(good)[:-1] + f", {change}" + "}"
         headers = {**running.headers, "content-type": "application/json"}
         answer = api.post("/ab-testing/impressions", content=body, headers=headers)

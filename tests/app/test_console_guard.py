@@ -104,6 +104,21 @@ def test_the_first_screen_answers_under_its_name_too(visitor: TestClient, link: 
     assert visitor.get("/jobs", headers=PAGE).status_code == 200
 
 
+def test_an_address_below_a_screen_leads_to_the_screen(visitor: TestClient, link: str) -> None:
+    assert visitor.get("/experiments/anything", headers=PAGE).headers["location"] == "/sign-in"
+    sign_in(visitor, link)
+    answer = visitor.get("/experiments/anything/else", headers=PAGE)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/experiments")
+    assert visitor.get("/experiments", headers=PAGE).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/%00", "/experiments%00", "/api/adapters/%00", "/api/v1/models%00"])
+def test_an_address_with_a_nul_sign_is_told_in_the_shape_of_errors(visitor: TestClient, path: str) -> None:
+    answer = visitor.get(path)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_input"
+
+
 def test_health_answers_everybody(visitor: TestClient) -> None:
     assert visitor.get("/_stcore/health").status_code == 200
     assert visitor.get("/api/health").json()["status"] == "alive"

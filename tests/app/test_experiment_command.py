@@ -106,14 +106,33 @@ def test_options_reach_the_plan(run: Run, file: Path) -> None:
     assert fixed["comparisons"][0]["always_valid"] is False
 
 
-def test_what_is_wrong_is_told_and_usage_has_a_status_of_its_own(
-    run: Run, file: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (("--primary", "revenue"), "The file has no column «revenue»."),
+        (("--weights", "a:0.5"), "«a:0.5» does not give weights."),
+        (("--primary", "latency_ms", "--cap=-1"), "A cap of -1 is not valid."),
+        (("--primary", "latency_ms", "--cap", "nan"), "A cap of nan is not valid."),
+        (("--confidence", "2"), "The plan of the experiment is not valid."),
+    ],
+)
+def test_what_cannot_be_judged_has_a_status_of_its_own(
+    run: Run, file: Path, given: tuple[str, ...], what: str
 ) -> None:
-    told = run("experiment", "analyze", str(file), "--primary", "revenue", status=1)
-    assert told["error"]["what"] == "The file has no column «revenue»."
-    told = run("experiment", "analyze", str(file), "--weights", "a:0.5", status=1)
-    assert "does not give weights" in told["error"]["what"]
-    run("experiment", "analyze", str(tmp_path / "none.csv"), status=2, text=True)
+    told = run("experiment", "analyze", str(file), *given, status=2)
+    assert told["error"]["what"] == what
+
+
+def test_files_that_cannot_be_read_are_one_json_object_too(run: Run, tmp_path: Path) -> None:
+    told = run("experiment", "analyze", str(tmp_path / "none.csv"), status=2)
+    assert told["error"]["what"] == "There is no file «none.csv»."
+    assert "is a folder" in run("experiment", "analyze", str(tmp_path), status=2)["error"]["what"]
+    (tmp_path / "r.parquet").write_bytes(b"not one")
+    told = run("experiment", "analyze", str(tmp_path / "r.parquet"), status=2)
+    assert told["error"]["code"] == "invalid_input"
+
+
+def test_usage_is_told_to_people(run: Run, file: Path) -> None:
     run("experiment", "analyze", str(file), "--mode", "sometimes", status=2, text=True)
 
 
@@ -121,6 +140,9 @@ def test_names_in_a_file_move_no_cursor(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "n.csv"
     file.write_text("unit,variant,success\nu,a\x1b[2J,1\nv,b,0\n")
     assert "\x1b" not in run("experiment", "analyze", str(file), text=True)
+    wrong = run("experiment", "analyze", str(file), "--control", "z", status=2, text=True)
+    assert "no variant «z»" in wrong
+    assert "\x1b" not in wrong
 
 
 def test_a_quick_simulation_prints_both_tables(run: Run) -> None:
@@ -129,7 +151,7 @@ def test_a_quick_simulation_prints_both_tables(run: Run) -> None:
     text = run("experiment", "simulate", "--quick", "--cell", ".10", text=True)
     assert "ONE ARM IS BETTER" in text
     assert "EVERY UNIT" in run("experiment", "simulate", "--quick", "--cell", "ratio", text=True)
-    told = run("experiment", "simulate", "--quick", "--cell", "nothing", status=1)
+    told = run("experiment", "simulate", "--quick", "--cell", "nothing", status=2)
     assert "No cell" in told["error"]["what"]
 
 

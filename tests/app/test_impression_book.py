@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -178,4 +179,31 @@ def test_closing_writes_what_is_left(database: Away, running: Experiment, now: d
     made.expect("req_1", of)
     made(over(of, "req_1", now))
     made.close()
+    assert counted(database, running, now)["v1"].units == 1
+
+
+def test_one_that_cannot_be_counted_takes_no_other_with_it(
+    book: ImpressionBook, database: Away, running: Experiment, now: datetime
+) -> None:
+    for number in range(3):
+        book.note(routed(running, "v2", f"u{number}"), f"req_{number}", None, "error", now)
+    wrong = Routed(
+        routed(running).request,
+        running,
+        replace(running.control, id="gone"),
+        Assignment(running.id, "gone"),
+        None,
+    )
+    book.note(wrong, "req_wrong", None, "error", now)
+    book.write()
+    assert counted(database, running, now)["v2"].units == 3
+
+
+def test_answers_that_waited_while_the_experiment_was_paused_count(
+    book: ImpressionBook, database: Away, running: Experiment, now: datetime
+) -> None:
+    book.note(routed(running), "req_1", None, "error", now)
+    with Database.transaction(database) as s:
+        service.pause_experiment(s, running.tenant_id, running.id, now=now)
+    book.write()
     assert counted(database, running, now)["v1"].units == 1

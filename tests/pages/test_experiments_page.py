@@ -174,6 +174,33 @@ def test_a_viewer_reads_and_changes_nothing(open_as: Open, console: Console, rea
     assert [title.value for title in at.title] == ["Experiments"]  # the form is not for them
 
 
+def opened(at: AppTest) -> list[str]:
+    """Names on the cards."""
+    return [box.value.strip("*") for box in at.markdown if box.value.startswith("**Plan")]
+
+
+def test_many_come_in_pages_that_a_search_and_a_state_make_shorter(open_as: Open, console: Console) -> None:
+    for number in range(32):
+        make(
+            console, start=number == 7, id=f"plan-{number}", name=f"Plan {number:02}", namespace=f"n{number}"
+        )
+    at = open_as(Role.VIEWER, "experiments")
+    first = opened(at)
+    assert len(first) == 30
+    at.session_state["experiments-page"] = 2
+    second = opened(at.run())
+    assert len(second) == 2
+    assert len({*first, *second}) == 32
+    at.text_input(key="experiments-search").set_value("plan-3").run()
+    assert {name.replace("\u2060", "") for name in opened(at)} == {"Plan 03", "Plan 30", "Plan 31"}
+    assert "3 experiments of 32" in told(at)
+    at.text_input(key="experiments-search").set_value("").run()
+    at.selectbox(key="experiments-state").set_value("Running").run()
+    assert [name.replace("\u2060", "") for name in opened(at)] == ["Plan 07"]
+    at.text_input(key="experiments-search").set_value("nowhere").run()
+    assert "No experiment fits." in told(at)
+
+
 def test_the_guided_way_makes_and_starts_what_was_chosen(open_as: Open, console: Console, read: Read) -> None:
     at = open_as(Role.TRAINER, "experiments")
     at.button(key="experiment-new").click().run()
@@ -352,6 +379,9 @@ def test_promoting_against_the_verdict_needs_a_second_yes(
     assert (settled.state, settled.settled_arm) == (State.PROMOTED, "warm")
     at = open_as(Role.TRAINER, "experiments", experiment=made.id)
     assert "«warm» was promoted." in read(told(at))
+    listed = open_as(Role.TRAINER, "experiments")
+    assert figure(listed, "Promoted", read) == "1"
+    assert "0 of them proved better" in read(told(listed))
     history = at.dataframe[-1].value
     assert list(history["what"])[:2] == ["Promoted", "Promotion begun"]
     assert set(history["who"]) == {"trainer@demo.example"}

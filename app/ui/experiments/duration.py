@@ -65,7 +65,7 @@ def advice_for(visit: Visit, form: Form) -> Advice | None:
             changed(form, planned_units=form.planned_units or 1000).draft(),
             baseline=form.baseline / measure.scale,
             difference=sign * form.difference / measure.scale,
-            units_per_day=form.per_day,
+            units_per_day=form.per_day or None,  # too little to be shown is told as 0
             spread=None if form.spread is None else form.spread / measure.scale,
             power=POWER,
         )

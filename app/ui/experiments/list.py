@@ -1,4 +1,6 @@
-"""All experiments of the workspace: state, verdict, units, days; as cards and as a table."""
+"""All experiments of the workspace: state, verdict, units, days; as pages of cards and as a table.
+
+Only what is on screen is judged: judging reads an experiment's sums, and a workspace may have hundreds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from app.ui.experiments.measures import difference_words, label_of, span_words
 from app.ui.experiments.verdict import leading, spoken
 from app.ui.experiments.words import (
     MODES,
+    STATES,
     VERDICTS,
     WAYS,
     state_badge,
@@ -29,7 +32,10 @@ from core.experiments.plan import Verdict
 from core.experiments.records import ENDED, Experiment, State
 from core.experiments.results import ExperimentResults
 
-MOST_JUDGED = 40
+PER_PAGE = 30
+MOST_JUDGED = 40  # of a table
+ANY_STATE = "Any state"
+PAGE, SEARCH, STATE = "experiments-page", "experiments-search", "experiments-state"
 COLUMNS = (
     Column("name", "Name"),
     Column("state", "State"),
@@ -51,7 +57,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An experiment with what it says now; None for a draft, an archived one, or one beyond those that are judged here."""
+    """An experiment with what it says now; None for a draft, an archived one, or one that is not on screen."""
 
     experiment: Experiment
     results: ExperimentResults | None
@@ -74,20 +80,46 @@ class Listed:
         return "" if self.results is None else spoken(self.results)[1]
 
 
-def read_list(visit: Visit, *, archived: bool) -> list[Listed]:
-    """Newest first. What has ended says the same until somebody changes it, so it is judged once per visit."""
-    kept: dict[tuple[str, int], ExperimentResults] = st.session_state.setdefault("_judged_experiments", {})
-    found = []
-    for number, experiment in enumerate(
-        experiments.list_experiments(visit.console, visit.principal, include_archived=archived)
-    ):
-        results = kept.get((experiment.id, experiment.revision))
-        if results is None and experiment.state is not State.DRAFT and number < MOST_JUDGED:
-            results = _judge(visit, experiment)
-            if results is not None and experiment.state in ENDED:
-                kept[(experiment.id, experiment.revision)] = results
-        found.append(Listed(experiment, results))
-    return found
+def read_list(visit: Visit, *, archived: bool) -> list[Experiment]:
+    """Newest first."""
+    return experiments.list_experiments(visit.console, visit.principal, include_archived=archived)
+
+
+def show_list(visit: Visit, found: Sequence[Experiment], *, as_table: bool) -> None:
+    """The numbers that matter, a search, and the experiments that fit it."""
+    head = st.container()
+    fitting = _ask(found)
+    shown = list(fitting[:MOST_JUDGED]) if as_table else _page(fitting, len(found))
+    judged = {experiment.id: _judged(visit, experiment) for experiment in shown}
+    with head:
+        show_numbers([Listed(each, judged.get(each.id)) for each in found])
+    if not fitting:
+        st.caption("No experiment fits. Search for fewer words, or choose any state.")
+    elif as_table:
+        show_table(
+            [list_row(Listed(each, judged.get(each.id)), visit) for each in fitting],
+            COLUMNS,
+            key="experiments",
+            alt="Experiments, newest first",
+            file_name="experiments.csv",
+        )
+        if len(fitting) > MOST_JUDGED:
+            st.caption(
+                f"Units and intervals are of the newest {MOST_JUDGED}; search for others to see theirs."
+            )
+    else:
+        with st.grid(3, min_column_width=300):
+            for each in shown:
+                _card(Listed(each, judged[each.id]), visit)
+
+
+def matches(experiment: Experiment, words: str, state: str) -> bool:
+    """Whether its name, id, hypothesis or arms hold all the words, and it is in this state, as the list calls it."""
+    if state not in (ANY_STATE, state_word(experiment)):
+        return False
+    said = (experiment.id, experiment.name, experiment.hypothesis, experiment.description)
+    text = " ".join((*said, *(arm_words(arm) for arm in experiment.arms))).casefold()
+    return all(word in text for word in words.casefold().split())
 
 
 def show_numbers(listed: Sequence[Listed]) -> None:
@@ -100,33 +132,29 @@ def show_numbers(listed: Sequence[Listed]) -> None:
         and each.verdict in (Verdict.SHIP, Verdict.ROLLBACK, Verdict.EQUIVALENT)
     ]
     units = sum(each.units or 0 for each in listed)
-    settled = [each for each in listed if each.experiment.state is State.PROMOTED]
+    promoted = [each.experiment for each in listed if each.experiment.state is State.PROMOTED]
+    proved = sum(was_proved(each) for each in promoted)
     figures(
         [
             Figure(
                 "Running", numbers.count(len(running)), f"of {numbers.counted(len(listed), 'experiment')}"
             ),
             Figure("Wait for you", numbers.count(len(ready)), "have a verdict to act on"),
-            Figure("Promoted", numbers.count(len(settled)), "proved better and serve"),
-            Figure("Units counted", numbers.short_count(units), "in the experiments listed here"),
+            Figure(
+                "Promoted",
+                numbers.count(len(promoted)),
+                f"{numbers.count(proved)} of them proved better" if promoted else "none yet",
+                help="An arm may be promoted against the verdict, or without one: that proves nothing.",
+            ),
+            Figure("Units counted", numbers.short_count(units), "in the experiments shown below"),
         ]
     )
 
 
-def show_list(visit: Visit, listed: Sequence[Listed], *, as_table: bool) -> None:
-    """All of them."""
-    if as_table:
-        show_table(
-            [list_row(each, visit) for each in listed],
-            COLUMNS,
-            key="experiments",
-            alt="Experiments, newest first",
-            file_name="experiments.csv",
-        )
-        return
-    with st.grid(3, min_column_width=300):
-        for each in listed:
-            _card(each, visit)
+def was_proved(promoted: Experiment) -> bool:
+    """Whether the arm that was promoted is the one that the verdict named."""
+    reached = promoted.reached
+    return reached is not None and reached.verdict is Verdict.SHIP and reached.winner == promoted.settled_arm
 
 
 def list_row(listed: Listed, visit: Visit) -> dict[str, object]:
@@ -180,8 +208,62 @@ def _card(listed: Listed, visit: Visit) -> None:
         st.button("Open", key=f"open-{experiment.id}", on_click=show_item, args=("experiment", experiment.id))
 
 
-def _judge(visit: Visit, experiment: Experiment) -> ExperimentResults | None:
+def _ask(found: Sequence[Experiment]) -> list[Experiment]:
+    """Those that fit what was typed and chosen."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input(
+            "Search",
+            key=SEARCH,
+            type="search",
+            placeholder="Name, arm or hypothesis",
+            width=360,
+            label_visibility="collapsed",
+            on_change=_first_page,
+        )
+        state = st.selectbox(
+            "State",
+            [ANY_STATE, "Scheduled", *(word for word, _, _ in STATES.values())],
+            key=STATE,
+            width=200,
+            label_visibility="collapsed",
+            on_change=_first_page,
+        )
+    return [each for each in found if matches(each, words or "", state or ANY_STATE)]
+
+
+def _first_page() -> None:
+    st.session_state[PAGE] = 1
+
+
+def _page(fitting: Sequence[Experiment], of: int) -> list[Experiment]:
+    """One page of them, with its place among all."""
+    pages = max(1, -(-len(fitting) // PER_PAGE))
+    at = int(st.session_state.get(PAGE) or 1)
+    if at > pages:
+        at = st.session_state[PAGE] = 1
+    if pages > 1 or len(fitting) < of:
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.caption(
+                f"{numbers.counted(len(fitting), 'experiment')} of {numbers.count(of)}"
+                if len(fitting) < of
+                else numbers.counted(of, "experiment"),
+                width="content",
+            )
+            if pages > 1:
+                st.pagination(pages, key=PAGE)
+    return list(fitting[(at - 1) * PER_PAGE : at * PER_PAGE])
+
+
+def _judged(visit: Visit, experiment: Experiment) -> ExperimentResults | None:
+    """What it says now. What has ended says the same until somebody changes it, so it is judged once per visit."""
+    kept: dict[tuple[str, int], ExperimentResults] = st.session_state.setdefault("_judged_experiments", {})
+    results = kept.get((experiment.id, experiment.revision))
+    if results is not None or experiment.state is State.DRAFT:
+        return results
     try:
-        return experiments.get_experiment_results(visit.console, visit.principal, experiment.id)
+        results = experiments.get_experiment_results(visit.console, visit.principal, experiment.id)
     except RmnError:  # one that cannot be judged must not hide the others; its own page says why
         return None
+    if experiment.state in ENDED:
+        kept[(experiment.id, experiment.revision)] = results
+    return results

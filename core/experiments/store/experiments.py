@@ -70,7 +70,18 @@ def get(s: Session, tenant_id: str, experiment_id: str) -> Experiment | None:
     return next((each for each in _experiments(s, query) if each.id == experiment_id), None)
 
 
-def list_all(s: Session, tenant_id: str, states: Sequence[State]) -> list[Experiment]:
+def hold(s: Session, tenant_id: str, experiment_id: str) -> None:
+    """Let others that do the same wait until this transaction has ended."""
+    s.execute(
+        select(ExperimentRow.id)
+        .where(ExperimentRow.tenant_id == tenant_id, ExperimentRow.id == experiment_id)
+        .with_for_update()
+    )
+
+
+def list_all(
+    s: Session, tenant_id: str, states: Sequence[State], limit: int | None = None
+) -> list[Experiment]:
     """Those in these states, newest first."""
     query = (
         select(ExperimentRow)
@@ -78,6 +89,7 @@ def list_all(s: Session, tenant_id: str, states: Sequence[State]) -> list[Experi
             ExperimentRow.tenant_id == tenant_id, ExperimentRow.state.in_([state.value for state in states])
         )
         .order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
+        .limit(limit)
     )
     return _experiments(s, query)
 
@@ -101,6 +113,14 @@ def running_anywhere(s: Session) -> list[tuple[str, str]]:
         (row.tenant_id, row.id)
         for row in s.execute(query.order_by(ExperimentRow.tenant_id, ExperimentRow.id))
     ]
+
+
+def promoting_anywhere(s: Session) -> list[tuple[str, str]]:
+    """Tenant and id of all whose promotion was begun and has not ended."""
+    query = select(ExperimentRow.tenant_id, ExperimentRow.id).where(
+        ExperimentRow.state == State.STOPPED.value, ExperimentRow.settled_arm.is_not(None)
+    )
+    return [(row.tenant_id, row.id) for row in s.execute(query.order_by(ExperimentRow.stopped_at))]
 
 
 def put_snapshot(s: Session, tenant_id: str, experiment_id: str, day: date, content: dict[str, Any]) -> None:

@@ -19,6 +19,14 @@ Row = ExperimentUnitRow
 
 def lock_tally(s: Session, tenant_id: str, experiment_id: str, plan: Plan, now: datetime) -> Tally:
     """The sums of an experiment, held until the transaction ends: whoever folds is alone with them."""
+    document = hold(s, tenant_id, experiment_id, plan, now)
+    return Tally.of(plan) if document is None else Tally.from_document(plan, document)
+
+
+def hold(
+    s: Session, tenant_id: str, experiment_id: str, plan: Plan, now: datetime
+) -> Mapping[str, Any] | None:
+    """Nobody folds until the transaction ends. Answers the sums as they are stored."""
     row = ExperimentEvidenceRow
     query = select(row.tally).where(row.tenant_id == tenant_id, row.experiment_id == experiment_id)
     document = s.scalar(query.with_for_update())
@@ -36,7 +44,7 @@ def lock_tally(s: Session, tenant_id: str, experiment_id: str, plan: Plan, now: 
         except DuplicateRowError:  # another process folds the first
             pass
         document = s.scalar(query.with_for_update())
-    return Tally.of(plan) if document is None else Tally.from_document(plan, document)
+    return document
 
 
 def read_tally(s: Session, tenant_id: str, experiment_id: str, plan: Plan) -> Tally:

@@ -44,7 +44,9 @@ class ExperimentRow(Base):
 
 
 class ExperimentImpressionRow(Base):
-    """What came of one request, or that a unit was exposed. An event is there once; `folded` is 0 until it is counted."""
+    """What came of one request, or that a unit was exposed. An event is there once; `folded` is 0 until it is counted,
+    and 2 while what a client said waits for what the answer itself tells. `counted` names the values that were counted
+    before others of the same event came."""
 
     __tablename__ = "experiment_impressions"
     __table_args__ = (
@@ -68,6 +70,7 @@ class ExperimentImpressionRow(Base):
     metrics: Mapped[dict[str, Any] | None] = mapped_column(Document)
     segment: Mapped[dict[str, Any] | None] = mapped_column(Document)
     folded: Mapped[int] = mapped_column(SmallInteger)
+    counted: Mapped[list[str] | None] = mapped_column(Document)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy.orm import Session
 
-from core.compose.served import list_swaps
-from core.compose.swap_records import ServedKind, SwapState
+from core.compose import service
+from core.compose.served import keep_serving, list_swaps, served_by
+from core.compose.swap_records import Served, ServedKind, SwapState
 from core.errors import ConflictError, IntegrityError, NotFoundError
 from core.registry import service as registry
 from core.registry.records import AdapterState
 from core.storage.database import Database
-from tests.core.compose.swap_bench import SwapBench, opened
+from tests.core.compose.swap_bench import NOW, SwapBench, opened
 from tests.core.engine.conftest import Bench
 
 FEDERATION = ServedKind.FEDERATION
@@ -184,6 +186,69 @@ def test_another_name_or_version_that_is_not_there_is_not_found(shop: SwapBench)
             shop.swap(name, version)
     with pytest.raises(ConflictError, match="nothing to roll"):
         shop.rollback("amazon")
+
+
+def test_a_check_at_the_flip_stops_the_swap_and_the_old_version_serves(shop: SwapBench) -> None:
+    shop.register("amazon"), shop.register("amazon")
+    shop.swap("amazon", 1)
+    seen = []
+
+    def refuse(_: Session) -> None:
+        seen.append(shop.serves("amazon"))
+        raise ConflictError("It is not what was tested.")
+
+    with pytest.raises(ConflictError, match="not what was tested"):
+        shop.swap("amazon", 2, check=refuse)
+    assert seen == [1]
+    assert shop.serves("amazon") == 1
+    with shop.database.reading() as s:
+        assert list_swaps(s, shop.tenant.id)[0].state is SwapState.FAILED
+
+
+def test_a_rollback_of_one_swap_leaves_a_later_one_alone(shop: SwapBench) -> None:
+    for _ in range(3):
+        shop.register("amazon")
+    shop.swap("amazon", 1)
+    second, third = shop.swap("amazon", 2), shop.swap("amazon", 3)
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        shop.rollback("amazon", only=second.id)
+    assert shop.serves("amazon") == 3
+    shop.rollback("amazon", only=third.id)
+    assert shop.serves("amazon") == 2
+
+
+def test_a_composition_is_tried_out_without_any_name_changing(shop: SwapBench) -> None:
+    first, second = shop.register("amazon"), shop.register("amazon")
+    shop.swap("amazon", 1)
+    assert shop.swaps.try_out(shop.tenant.id, service.single(second)) >= 1
+    assert shop.serves("amazon") == 1
+    shop.corrupt(first)
+    with pytest.raises(IntegrityError):
+        shop.swaps.try_out(shop.tenant.id, service.single(first))
+    with shop.database.reading() as s:
+        assert registry.get_adapter(s, shop.tenant.id, first.id).state is AdapterState.QUARANTINED
+
+
+def test_a_name_that_was_never_swapped_is_kept_at_its_version_while_newer_ones_are_saved(
+    shop: SwapBench,
+) -> None:
+    for name in ("a", "b"):
+        shop.register(name)
+    shop.federate("both", ("a", 1.0))
+    with shop.database.transaction() as s:
+        for version in (1, 2):  # the second time the name means something already
+            keep_serving(s, shop.tenant.id, FEDERATION, "both", version, now=NOW)
+    shop.federate("both", ("b", 1.0))
+    with shop.database.reading() as s:
+        found = service.find_federation(s, shop.tenant.id, "both")
+        assert found is not None
+        assert found.version == 1
+        assert served_by(s, shop.tenant.id, FEDERATION, "both") == Served(1, "")
+    with pytest.raises(ConflictError, match="nothing to roll"):
+        shop.rollback("both", kind=FEDERATION)
+    shop.swap("both", 2, kind=FEDERATION)
+    shop.rollback("both", kind=FEDERATION)
+    assert shop.serves("both", FEDERATION) == 1
 
 
 def test_an_earlier_version_that_cannot_serve_any_more_is_not_rolled_back_to(shop: SwapBench) -> None:

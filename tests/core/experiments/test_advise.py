@@ -1,5 +1,7 @@
 """How long an experiment takes, against R and against simulated experiments."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,12 @@ def test_in_shadow_every_request_is_one_of_each_arm() -> None:
         {"baseline": 0.9, "difference": 0.0},
         {"baseline": 0.9, "difference": 1e-9},
         {"baseline": 0.9, "difference": 0.02, "power": 1.0},
+        {"baseline": math.nan, "difference": 0.02},
+        {"baseline": 0.9, "difference": math.inf},
+        *(
+            {"baseline": 0.9, "difference": 0.02, "units_per_day": traffic}
+            for traffic in (1e-320, math.nan, math.inf, -5.0, 0.0)
+        ),
     ],
 )
 def test_what_cannot_be_planned_is_refused(wrong: dict[str, float]) -> None:
@@ -72,3 +80,8 @@ def test_what_cannot_be_planned_is_refused(wrong: dict[str, float]) -> None:
     cost = MetricDraft(name="cost", kind=MetricKind.MEAN)
     with pytest.raises(InvalidInputError, match="cannot be planned"):
         service.advise(draft(primary=cost), baseline=1.0, difference=0.1)
+    for numbers in ({"baseline": math.nan, "spread": 1.0}, {"baseline": 1.0, "spread": math.inf}):
+        with pytest.raises(InvalidInputError, match="is not a number"):
+            service.advise(draft(primary=cost), difference=0.1, **numbers)
+    with pytest.raises(InvalidInputError, match="nearly no traffic"):
+        service.advise(draft((1.0, 1e-320)), baseline=0.5, difference=0.1)

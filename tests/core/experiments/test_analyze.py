@@ -137,6 +137,14 @@ def test_parquet_and_csv_say_the_same(tmp_path: Path) -> None:
         ({}, Choices(weights={"a": 0.5, "b": 0.6}), "add up to 1.1"),
         ({}, Choices(lower_is_better=("cost",)), "not among the metrics"),
         ({"variant": "a"}, Choices(), "has 1 variants"),
+        ({"latency_ms": 1e308}, Choices(primary="latency_ms"), "out of range"),
+        ({}, Choices(primary="latency_ms", cap=-1.0), "cap of -1 is not valid"),
+        ({}, Choices(primary="latency_ms", cap=0.0), "cap of 0 is not valid"),
+        ({}, Choices(primary="latency_ms", cap=float("nan")), "cap of nan is not valid"),
+        ({}, Choices(primary="latency_ms", cap=float("inf")), "cap of inf is not valid"),
+        ({}, Choices(primary="latency_ms:p95", cap=100.0), "no use for a cap"),
+        ({}, Choices(cap=1.0), "no use for a cap"),
+        ({}, Choices(equivalence=float("inf")), "equivalence is not valid"),
     ],
 )
 def test_what_cannot_be_decided_on_is_refused(change: dict[str, object], choices: Choices, what: str) -> None:

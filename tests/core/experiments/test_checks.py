@@ -74,6 +74,23 @@ def test_weights_that_are_left_out_are_equal_and_an_arm_of_weight_0_is_kept_out_
         ({"targeting": {"retailer": ()}}, "target"),
         ({"primary": MetricDraft(margin=-1.0)}, "margin"),
         ({"primary": MetricDraft(kind=MetricKind.MEAN)}, "share"),
+        ({"primary": MetricDraft(name="latency_ms")}, "«latency_ms» is no share"),
+        ({"guardrails": (MetricDraft(name="feedback_score"),)}, "«feedback_score» is no share"),
+        ({"guardrails": (MetricDraft(name="completion_tokens"),)}, "«completion_tokens» is no share"),
+        (
+            {"primary": MetricDraft(name="mean_logprob", kind=MetricKind.QUANTILE, quantile=0.5)},
+            "no quantiles",
+        ),
+        ({"name": " \t\u200b"}, "no name"),
+        ({"targeting": {"retailer": ("\ud800",)}}, "is no text"),
+        ({"targeting": {"retailer\0": ("amazon",)}}, "is no text"),
+        ({"ends_at": datetime.fromisoformat("9999-12-31T23:59:59-12:00")}, "out of reach"),
+        ({"starts_at": datetime.fromisoformat("9999-12-31T23:59:59-12:00")}, "out of reach"),
+        ({"starts_at": datetime.fromisoformat("0001-01-01T00:00:00+14:00")}, "out of reach"),
+        (
+            {"ramp": (RampDraft(at=datetime.fromisoformat("0001-01-01T00:00:00+14:00"), share=1.0),)},
+            "out of reach",
+        ),
         ({"primary": MetricDraft(name="cost", kind=MetricKind.QUANTILE)}, "quantile exactly when"),
         ({"primary": MetricDraft(name="cost", kind=MetricKind.QUANTILE, quantile=95.0)}, "between 0 and 1"),
         ({"guardrails": (MetricDraft(),)}, "there twice"),
@@ -123,6 +140,9 @@ def test_a_namespace_that_is_full_or_holds_out_another_share_is_refused() -> Non
         ({"feedback_score": -1.0}, "feedback score"),
         ({"metrics": {"cost": float("inf")}}, "cost"),
         ({"metrics": {"cost": 1e13}}, "cost"),
+        ({"metrics": {"latency_ms": -5e11}}, "field of its own"),
+        ({"metrics": {"success": 1.0}}, "field of its own"),
+        ({"metrics": {"feedback_score": 5.0}}, "field of its own"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(changed: dict[str, Any], told: str) -> None:

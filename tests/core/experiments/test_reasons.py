@@ -4,8 +4,19 @@ import math
 
 import pytest
 
-from core.experiments.plan import Comparison, MetricKind, MetricPlan, Mismatch, Mode, Plan, Verdict
-from core.experiments.reasons import Told, reason_for
+from core.experiments.plan import (
+    ArmEvidence,
+    Comparison,
+    Evidence,
+    MetricKind,
+    MetricPlan,
+    Mismatch,
+    Mode,
+    Plan,
+    Verdict,
+)
+from core.experiments.reasons import Told, reason_for, warnings_for
+from core.stats.moments import UnitSums
 from core.stats.proportions import Interval
 
 SUCCESS = MetricPlan("success", MetricKind.SHARE)
@@ -50,3 +61,11 @@ def test_each_verdict_has_its_sentence(told: Told, comparison: Comparison, said:
     assert said in found
     assert found.endswith(".")
     assert "\n" not in found
+
+
+def test_means_of_any_size_can_be_asked_for_a_long_tail() -> None:
+    plan = Plan(("a", "b"), (0.5, 0.5), MetricPlan("spend", MetricKind.MEAN))
+    huge = UnitSums(100, 1e202, math.inf, 100, 100, 1e202)  # a mean of 1e200: its square is no number
+    told = warnings_for(plan, Evidence({arm: ArmEvidence(100, 100, {"spend": huge}) for arm in "ab"}))
+    assert any("holds what is not a number" in each for each in told)
+    assert not any("long tail" in each for each in told)

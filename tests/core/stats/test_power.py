@@ -133,6 +133,8 @@ def test_a_duration_waits_for_the_arm_that_gets_least() -> None:
         lambda: duration(10, [0.5, 0.6], 100),
         lambda: duration(10, [1.5, -0.5], 100),
         lambda: duration(10, [0.5, 0.5], 0),
+        lambda: duration(10, [0.5, 0.5], 1e-320),
+        lambda: duration(10, [1.0, 1e-320], 1e-10),
     ],
 )
 def test_an_impossible_aim_is_refused(refused) -> None:  # type: ignore[no-untyped-def]

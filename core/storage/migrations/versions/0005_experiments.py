@@ -75,6 +75,7 @@ def _impressions() -> None:
         sa.Column("metrics", sa.JSON(), nullable=True),
         sa.Column("segment", sa.JSON(), nullable=True),
         sa.Column("folded", sa.SmallInteger(), nullable=False),
+        sa.Column("counted", sa.JSON(), nullable=True),
         sa.Column("at", Moment, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_experiment_impressions"),
         _of_experiment("experiment_impressions"),
