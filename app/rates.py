@@ -100,7 +100,9 @@ class MovingWindow:
     def _wait(self, track: _Track, weight: int, amount: int | None, now: float) -> float:
         amount = self.amount if amount is None else amount
         over = track.total + min(weight, amount) - amount
-        return track.room_at(over) + WINDOW_S - now if over > 0 and track.charges else 0.0
+        if over <= 0 or not track.charges:
+            return 0.0
+        return min(WINDOW_S, track.room_at(over) + WINDOW_S - now)  # rounding must not tell of more than a minute
 
     def _current(self, name: str, now: float) -> _Track:
         track = self._events.get(name) or _Track()

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.rates import SWEEP_AT_NAMES, MovingWindow, Rates
@@ -33,6 +33,7 @@ def test_an_event_too_many_says_how_long_to_wait() -> None:
     assert window.hit("a") == pytest.approx(20)
 
 
+@example([1.2579454679907367, 0.0], 1)
 @given(st.lists(st.floats(0, 30), max_size=60), st.integers(1, 6))
 def test_no_minute_ever_sees_more_than_the_amount(pauses: list[float], amount: int) -> None:
     clock = Clock()
