@@ -3,8 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy.orm import Session
-
+from app.actions.audit import note
 from app.actions.limits import is_operator
 from app.bootstrap import Console
 from core.analytics import alerts, webhooks
@@ -21,7 +20,6 @@ from core.analytics.alert_records import (
 from core.analytics.destination import destination_of
 from core.analytics.health import active_jobs
 from core.analytics.health_records import SystemHealth
-from core.tenants import audit
 from core.tenants.records import Permission, Principal
 
 HIDDEN = (
@@ -66,7 +64,7 @@ def acknowledge(c: Console, p: Principal, alert_id: str) -> Alert:
     with c.database.transaction() as s:
         alert, changed = alerts.acknowledge(s, p.tenant_id, alert_id, by=p.actor, now=c.clock())
         if changed:
-            _note(c, p, s, "alert.acknowledged", alert.id, kind=alert.kind.value, subject=alert.subject)
+            note(c, s, p, "alert.acknowledged", alert.id, kind=alert.kind.value, subject=alert.subject)
     return alert
 
 
@@ -76,7 +74,7 @@ def resolve(c: Console, p: Principal, alert_id: str) -> Alert:
     with c.database.transaction() as s:
         alert, changed = alerts.resolve(s, p.tenant_id, alert_id, by=p.actor, now=c.clock())
         if changed:
-            _note(c, p, s, "alert.resolved", alert.id, kind=alert.kind.value, subject=alert.subject)
+            note(c, s, p, "alert.resolved", alert.id, kind=alert.kind.value, subject=alert.subject)
     return alert
 
 
@@ -101,7 +99,7 @@ def set_rules(c: Console, p: Principal, given: Sequence[AlertRule]) -> list[Aler
                 rule.cooldown_minutes,
             ):
                 detail = {"before": _told(old), "after": _told(rule)}
-                _note(c, p, s, "alert_rule.changed", rule.kind.value, **detail)
+                note(c, s, p, "alert_rule.changed", rule.kind.value, **detail)
     return after
 
 
@@ -126,7 +124,7 @@ def set_webhook(
             s, p.tenant_id, url=url, enabled=enabled, new_secret=new_secret, by=p.actor, now=c.clock()
         )
         host = destination_of(url).host
-        _note(c, p, s, "webhook.changed", host, enabled=enabled, new_secret=made.secret is not None)
+        note(c, s, p, "webhook.changed", host, enabled=enabled, new_secret=made.secret is not None)
     return made
 
 
@@ -135,7 +133,7 @@ def remove_webhook(c: Console, p: Principal) -> None:
     p.require(Permission.ADMINISTER)
     with c.database.transaction() as s:
         if webhooks.remove_webhook(s, p.tenant_id, now=c.clock()):
-            _note(c, p, s, "webhook.removed", "webhook")
+            note(c, s, p, "webhook.removed", "webhook")
 
 
 def list_deliveries(c: Console, p: Principal, *, limit: int = 100) -> list[Delivery]:
@@ -169,15 +167,3 @@ def _told(rule: AlertRule) -> dict[str, Any]:
         "threshold": rule.threshold,
         "cooldown_minutes": rule.cooldown_minutes,
     }
-
-
-def _note(c: Console, p: Principal, s: Session, action: str, subject: str, /, **detail: Any) -> None:
-    audit.append(
-        s,
-        tenant_id=p.tenant_id,
-        actor=p.actor,
-        action=action,
-        subject=subject,
-        detail=detail,
-        now=c.clock(),
-    )

@@ -1,8 +1,25 @@
-"""The audit log: read it, verify it."""
+"""The audit log: add to it, read it, verify it."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
 
 from app.bootstrap import Console
 from core.tenants import audit
 from core.tenants.records import AuditEntry, AuditVerdict, Permission, Principal
+
+
+def note(c: Console, s: Session, p: Principal, action: str, subject: str, /, **detail: Any) -> None:
+    """Write down, in the transaction of `s`, what `p` did to `subject` just now."""
+    audit.append(
+        s,
+        tenant_id=p.tenant_id,
+        actor=p.actor,
+        action=action,
+        subject=subject,
+        detail=detail,
+        now=c.clock(),
+    )
 
 
 def list_entries(

@@ -18,7 +18,6 @@ from core.experiments.records import (
     Recorded,
 )
 from core.experiments.results import Advice, ExperimentResults
-from core.tenants import audit
 from core.tenants.records import Permission, Principal
 
 
@@ -69,7 +68,7 @@ def create_experiment(c: Console, p: Principal, draft: ExperimentDraft) -> Exper
         pinned = _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
         made = service.create_experiment(s, p.tenant_id, draft, created_by=p.actor, now=c.clock())
         experiment_names.check_promotable(c, s, p, made, pinned)
-        _note(c, s, p, "experiment.created", made, arms=[arm.id for arm in made.arms])
+        promotion.note_experiment(c, s, p, "experiment.created", made, arms=[arm.id for arm in made.arms])
     return made
 
 
@@ -81,7 +80,7 @@ def change_experiment(c: Console, p: Principal, experiment_id: str, draft: Exper
         changed = service.change_experiment(s, p.tenant_id, experiment_id, draft, now=c.clock())
         pinned = _pinned(c, s, p, {arm.id: arm.composition for arm in draft.arms})
         experiment_names.check_promotable(c, s, p, changed, pinned)
-        _note(c, s, p, "experiment.changed", changed)
+        promotion.note_experiment(c, s, p, "experiment.changed", changed)
     return changed
 
 
@@ -96,7 +95,7 @@ def start_experiment(c: Console, p: Principal, experiment_id: str) -> Experiment
         experiment_names.check_promotable(c, s, p, draft, pinned)
         started = service.start_experiment(s, p.tenant_id, experiment_id, pinned, now=c.clock())
         digests = {arm.id: arm.digest for arm in started.arms}
-        _note(c, s, p, "experiment.started", started, digests=digests, salt=started.salt)
+        promotion.note_experiment(c, s, p, "experiment.started", started, digests=digests, salt=started.salt)
     c.variants.forget(p.tenant_id)
     return started
 
@@ -107,7 +106,7 @@ def pause_experiment(c: Console, p: Principal, experiment_id: str, reason: str =
     c.impressions.write()
     with c.database.transaction() as s:
         paused = service.pause_experiment(s, p.tenant_id, experiment_id, reason=reason, now=c.clock())
-        _note(c, s, p, "experiment.paused", paused, reason=paused.reason)
+        promotion.note_experiment(c, s, p, "experiment.paused", paused, reason=paused.reason)
     c.variants.forget(p.tenant_id)
     return paused
 
@@ -126,7 +125,7 @@ def resume_experiment(c: Console, p: Principal, experiment_id: str) -> Experimen
                     "Stop the experiment and create another one.",
                 )
         resumed = service.resume_experiment(s, p.tenant_id, experiment_id, now=c.clock())
-        _note(c, s, p, "experiment.resumed", resumed)
+        promotion.note_experiment(c, s, p, "experiment.resumed", resumed)
     c.variants.forget(p.tenant_id)
     return resumed
 
@@ -137,7 +136,7 @@ def stop_experiment(c: Console, p: Principal, experiment_id: str, reason: str = 
     c.impressions.write()
     with c.database.transaction() as s:
         stopped = service.stop_experiment(s, p.tenant_id, experiment_id, reason=reason, now=c.clock())
-        _note(c, s, p, "experiment.stopped", stopped, reason=stopped.reason)
+        promotion.note_experiment(c, s, p, "experiment.stopped", stopped, reason=stopped.reason)
     c.variants.forget(p.tenant_id)
     return stopped
 
@@ -147,7 +146,7 @@ def raise_share(c: Console, p: Principal, experiment_id: str, share: float) -> E
     p.require(Permission.TRAIN)
     with c.database.transaction() as s:
         raised = service.raise_share(s, p.tenant_id, experiment_id, share, now=c.clock())
-        _note(c, s, p, "experiment.ramped", raised, share=raised.share)
+        promotion.note_experiment(c, s, p, "experiment.ramped", raised, share=raised.share)
     c.variants.forget(p.tenant_id)
     return raised
 
@@ -172,7 +171,7 @@ def archive_experiment(c: Console, p: Principal, experiment_id: str) -> Experime
     p.require(Permission.TRAIN)
     with c.database.transaction() as s:
         archived = service.archive_experiment(s, p.tenant_id, experiment_id, now=c.clock())
-        _note(c, s, p, "experiment.archived", archived)
+        promotion.note_experiment(c, s, p, "experiment.archived", archived)
     return archived
 
 
@@ -248,15 +247,3 @@ def _pinned(
                 f"The variant «{arm_id}» cannot answer: {error.what}", error.why, error.next_step
             ) from error
     return found
-
-
-def _note(c: Console, s: Session, p: Principal, action: str, experiment: Experiment, **detail: Any) -> None:
-    audit.append(
-        s,
-        tenant_id=p.tenant_id,
-        actor=p.actor,
-        action=action,
-        subject=experiment.id,
-        detail={"name": experiment.name, **detail},
-        now=c.clock(),
-    )

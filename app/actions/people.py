@@ -1,10 +1,8 @@
 """People and their sign-ins, API keys, and new workspaces."""
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy.orm import Session
-
+from app.actions.audit import note
 from app.bootstrap import Console
 from core.demo.workspace import prepare_workspace
 from core.errors import NotAuthenticatedError, PermissionDeniedError
@@ -39,7 +37,7 @@ def add_user(
         user = tenants.add_user(
             s, p.tenant_id, email=email, name=name, role=role, password=password, now=c.clock()
         )
-        _note(s, c, p, "user.added", user.id, email=user.email, role=user.role.value)
+        note(c, s, p, "user.added", user.id, email=user.email, role=user.role.value)
     return user
 
 
@@ -48,7 +46,7 @@ def change_role(c: Console, p: Principal, user_id: str, role: Role) -> User:
     p.require(Permission.ADMINISTER)
     with c.database.transaction() as s:
         user = tenants.change_role(s, p.tenant_id, user_id, role)
-        _note(s, c, p, "user.role_changed", user.id, email=user.email, role=user.role.value)
+        note(c, s, p, "user.role_changed", user.id, email=user.email, role=user.role.value)
     return user
 
 
@@ -57,7 +55,7 @@ def deactivate_user(c: Console, p: Principal, user_id: str) -> User:
     p.require(Permission.ADMINISTER)
     with c.database.transaction() as s:
         user = tenants.deactivate_user(s, p.tenant_id, user_id, now=c.clock())
-        _note(s, c, p, "user.deactivated", user.id, email=user.email)
+        note(c, s, p, "user.deactivated", user.id, email=user.email)
     return user
 
 
@@ -66,7 +64,7 @@ def reactivate_user(c: Console, p: Principal, user_id: str) -> User:
     p.require(Permission.ADMINISTER)
     with c.database.transaction() as s:
         user = tenants.reactivate_user(s, p.tenant_id, user_id)
-        _note(s, c, p, "user.reactivated", user.id, email=user.email)
+        note(c, s, p, "user.reactivated", user.id, email=user.email)
     return user
 
 
@@ -77,7 +75,7 @@ def set_password(c: Console, p: Principal, user_id: str, password: str) -> None:
     with c.database.transaction() as s:
         tenants.set_password(s, p.tenant_id, user_id, password)
         tenants.end_all_sessions(s, p.tenant_id, user_id, now=c.clock())
-        _note(s, c, p, "user.password_set", user_id)
+        note(c, s, p, "user.password_set", user_id)
 
 
 def make_sign_in_link(c: Console, p: Principal, user_id: str, *, base_url: str | None = None) -> str:
@@ -87,7 +85,7 @@ def make_sign_in_link(c: Console, p: Principal, user_id: str, *, base_url: str |
         token = tenants.make_sign_in_link(
             s, p.tenant_id, user_id, minutes=c.settings.sign_in_link_minutes, now=c.clock()
         )
-        _note(s, c, p, "user.link_made", user_id)
+        note(c, s, p, "user.link_made", user_id)
     host = "127.0.0.1" if c.settings.host in ("0.0.0.0", "::") else c.settings.host  # noqa: S104 (a comparison)
     url = (
         base_url
@@ -113,7 +111,7 @@ def sign_in(
                 now=c.clock(),
                 tenant_slug=tenant_slug or None,
             )
-            _note(s, c, new.principal, "session.started", new.principal.user_id or "", by="password")
+            note(c, s, new.principal, "session.started", new.principal.user_id or "", by="password")
     except NotAuthenticatedError:
         c.rates.count_failed_sign_in(account, host)
         raise
@@ -124,7 +122,7 @@ def redeem_link(c: Console, token: str) -> NewSession:
     """By one-time link. Raises NotAuthenticatedError when it is spent."""
     with c.database.transaction() as s:
         new = tenants.redeem_sign_in_link(s, token, hours=c.settings.session_hours, now=c.clock())
-        _note(s, c, new.principal, "session.started", new.principal.user_id or "", by="link")
+        note(c, s, new.principal, "session.started", new.principal.user_id or "", by="link")
     return new
 
 
@@ -134,7 +132,7 @@ def sign_out(c: Console, token: str) -> None:
         principal = tenants.authenticate_session(s, token, now=c.clock())
         tenants.end_session(s, token, now=c.clock())
         if principal is not None:
-            _note(s, c, principal, "session.ended", principal.user_id or "")
+            note(c, s, principal, "session.ended", principal.user_id or "")
 
 
 def principal_of_session(c: Console, token: str) -> Principal | None:
@@ -172,9 +170,9 @@ def create_key(
             expires_at=expires_at,
             now=c.clock(),
         )
-        _note(
-            s,
+        note(
             c,
+            s,
             p,
             "key.created",
             made.key.id,
@@ -190,7 +188,7 @@ def revoke_key(c: Console, p: Principal, key_id: str) -> ApiKey:
     p.require(Permission.ADMINISTER)
     with c.database.transaction() as s:
         key = tenants.revoke_api_key(s, p.tenant_id, key_id, now=c.clock())
-        _note(s, c, p, "key.revoked", key.id, name=key.name, prefix=key.prefix)
+        note(c, s, p, "key.revoked", key.id, name=key.name, prefix=key.prefix)
     return key
 
 
@@ -234,15 +232,3 @@ def register_tenant(
             now=now,
         )
     return tenant, user, made
-
-
-def _note(s: Session, c: Console, p: Principal, action: str, subject: str, **detail: Any) -> None:
-    audit.append(
-        s,
-        tenant_id=p.tenant_id,
-        actor=p.actor,
-        action=action,
-        subject=subject,
-        detail=detail,
-        now=c.clock(),
-    )

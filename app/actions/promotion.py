@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from app import arms
 from app.actions import arm_swaps
+from app.actions.audit import note
 from app.bootstrap import Console
 from core.errors import ConflictError, RmnError
 from core.experiments import promotions, service
 from core.experiments.plan import Verdict
 from core.experiments.records import Arm, Automatic, Experiment, State, check_transition
 from core.experiments.results import ExperimentResults
-from core.tenants import audit
 from core.tenants.records import Permission, Principal, Role
 
 LOG = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ def promote(c: Console, p: Principal, experiment_id: str, arm_id: str | None = N
         begun = promotions.begin(s, experiment, chosen.id, now=c.clock())
         if begun is not experiment:
             detail = {"arm": chosen.id, "verdict": results.decision.verdict.value}
-            _note(c, s, p, "experiment.promoting", experiment, **detail)
+            note_experiment(c, s, p, "experiment.promoting", experiment, **detail)
     c.variants.forget(p.tenant_id)
     return _go_on(c, p, begun, chosen)
 
@@ -147,7 +147,9 @@ def _give_up(c: Console, p: Principal, experiment: Experiment, arm: Arm, cause: 
     with c.database.transaction() as s:
         reason = f"«{arm.id}» could not be promoted: {cause}"
         if promotions.give_up(s, p.tenant_id, experiment.id, arm.id, reason=reason) is not None:
-            _note(c, s, p, "experiment.promotion_failed", experiment, arm=arm.id, reason=cause[:500])
+            note_experiment(
+                c, s, p, "experiment.promotion_failed", experiment, arm=arm.id, reason=cause[:500]
+            )
 
 
 def _not_settled(c: Console, p: Principal, seen: Experiment, cause: str) -> None:
@@ -163,7 +165,7 @@ def _not_settled(c: Console, p: Principal, seen: Experiment, cause: str) -> None
                 wanted = "It could not be rolled back"
             service.stop_experiment(s, p.tenant_id, seen.id, reason=f"{wanted}: {cause}", now=c.clock())
         detail = {"verdict": seen.reached.verdict.value, "reason": cause[:500]}
-        _note(c, s, p, "experiment.not_settled", seen, **detail)
+        note_experiment(c, s, p, "experiment.not_settled", seen, **detail)
     c.variants.forget(p.tenant_id)
 
 
@@ -191,7 +193,7 @@ def _settle(
             now=c.clock(),
         )
         action = "experiment.promoted" if state is State.PROMOTED else "experiment.rolled_back"
-        _note(c, s, p, action, settled, arm=arm_id, reason=settled.reason, **detail)
+        note_experiment(c, s, p, action, settled, arm=arm_id, reason=settled.reason, **detail)
     c.variants.forget(p.tenant_id)
     return settled
 
@@ -200,13 +202,8 @@ def _system(experiment: Experiment) -> Principal:
     return Principal(experiment.tenant_id, "", f"experiment {experiment.id}", Role.TRAINER)
 
 
-def _note(c: Console, s: Session, p: Principal, action: str, experiment: Experiment, **detail: Any) -> None:
-    audit.append(
-        s,
-        tenant_id=p.tenant_id,
-        actor=p.actor,
-        action=action,
-        subject=experiment.id,
-        detail={"name": experiment.name, **detail},
-        now=c.clock(),
-    )
+def note_experiment(
+    c: Console, s: Session, p: Principal, action: str, experiment: Experiment, **detail: Any
+) -> None:
+    """Into the audit log, with the experiment's name."""
+    note(c, s, p, action, experiment.id, name=experiment.name, **detail)

@@ -7,10 +7,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from core.errors import ConflictError, InvalidInputError, NotFoundError
+from core.errors import ConflictError, InvalidInputError
 from core.experiments.assign import Assigner, unit_key, unit_of
 from core.experiments.checks import check_impression, check_shares_are_shares
 from core.experiments.fold import shadow_key
+from core.experiments.lookup import get_experiment
 from core.experiments.records import (
     ENDED,
     Assignment,
@@ -22,7 +23,6 @@ from core.experiments.records import (
     Strategy,
     UnitKind,
 )
-from core.experiments.store import experiments as store
 from core.experiments.store import impressions as impressions_store
 from core.storage.ids import new_id
 from core.storage.text import storable
@@ -55,7 +55,7 @@ def assign_variant(
 ) -> Assignment:
     """The arm of a unit, which counts as exposed from the first time on: of the user, the session or the event, as the
     experiment's `unit` says and as its impressions name it. Raises NotFoundError, InvalidInputError."""
-    experiment = _experiment(s, tenant_id, experiment_id)
+    experiment = get_experiment(s, tenant_id, experiment_id)
     for name in (user_id, session_id):
         if name is not None:
             _check_unit(name)
@@ -126,7 +126,7 @@ def record_impression(
     request that all arms answered. A unit that takes no part now (paused, over, not begun, not targeted, held out) counts
     only where it was given an arm before. Raises NotFoundError, ConflictError, InvalidInputError.
     """
-    experiment = _experiment(s, tenant_id, experiment_id)
+    experiment = get_experiment(s, tenant_id, experiment_id)
     for name in (user_id, session_id):
         if name is not None:
             _check_unit(name)
@@ -231,17 +231,6 @@ def segment_of(experiment: Experiment, context: Mapping[str, str]) -> dict[str, 
     """What of a context is kept for the view by segments: task, retailer, brand, and the fields that are targeted."""
     fields = tuple(dict.fromkeys((*SEGMENTS, *experiment.targeting)))[:MOST_SEGMENTS]
     return {field: context[field][:MOST_LETTERS] for field in fields if context.get(field)}
-
-
-def _experiment(s: Session, tenant_id: str, experiment_id: str) -> Experiment:
-    found = store.get(s, tenant_id, experiment_id)
-    if found is None:
-        raise NotFoundError(
-            f"There is no experiment «{experiment_id[:80]}».",
-            "Nothing here has this id.",
-            "List the experiments.",
-        )
-    return found
 
 
 def _check_unit(user_id: str) -> None:

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from core.errors import ConflictError, NotFoundError
+from core.errors import ConflictError
 from core.experiments import views
 from core.experiments.bandit import allocation_of
 from core.experiments.decision import decide, look_due
 from core.experiments.fold import fold
+from core.experiments.lookup import get_experiment
 from core.experiments.plan import Decision, Evidence, Verdict
 from core.experiments.records import Experiment, Reached, State
 from core.experiments.results import ExperimentResults
@@ -37,13 +38,7 @@ def evaluate(
     s: Session, tenant_id: str, experiment_id: str, *, now: datetime, portions: int = PORTIONS
 ) -> Judged:
     """Fold what is recorded, decide, and keep what has to be kept. Raises NotFoundError."""
-    experiment = store.get(s, tenant_id, experiment_id)
-    if experiment is None:
-        raise NotFoundError(
-            f"There is no experiment «{experiment_id[:80]}».",
-            "Nothing here has this id.",
-            "List the experiments.",
-        )
+    experiment = get_experiment(s, tenant_id, experiment_id)
     if experiment.state in (State.DRAFT, State.ARCHIVED):
         tally, counted = units_store.read_tally(s, tenant_id, experiment_id, experiment.plan), 0
     else:

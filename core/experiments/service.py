@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from core.errors import ConflictError, InvalidInputError, NotFoundError
+from core.errors import ConflictError, InvalidInputError
 from core.experiments.advise import advise
 from core.experiments.checks import check_share
 from core.experiments.drafts import experiment_of
@@ -18,6 +18,7 @@ from core.experiments.impressions import (
     record_impressions,
 )
 from core.experiments.judge import evaluate, get_experiment_results
+from core.experiments.lookup import get_experiment
 from core.experiments.promotions import check_not_promoting
 from core.experiments.records import (
     Automatic,
@@ -89,18 +90,6 @@ def change_experiment(
     wanted = draft.model_copy(update={"id": before.id})
     after = experiment_of(wanted, tenant_id, neighbours, created_by=before.created_by, now=now)
     return store.change(s, before, replace(after, created_at=before.created_at))
-
-
-def get_experiment(s: Session, tenant_id: str, experiment_id: str) -> Experiment:
-    """One by id. Raises NotFoundError."""
-    found = store.get(s, tenant_id, experiment_id)
-    if found is None:
-        raise NotFoundError(
-            f"There is no experiment «{experiment_id[:80]}».",
-            "Nothing here has this id.",
-            "List the experiments.",
-        )
-    return found
 
 
 def list_experiments(
