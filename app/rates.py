@@ -102,9 +102,8 @@ class MovingWindow:
         over = track.total + min(weight, amount) - amount
         if over <= 0 or not track.charges:
             return 0.0
-        return min(
-            WINDOW_S, track.room_at(over) + WINDOW_S - now
-        )  # rounding must not tell of more than a minute
+        # Rounding must not tell of more than a minute.
+        return min(WINDOW_S, track.room_at(over) + WINDOW_S - now)
 
     def _current(self, name: str, now: float) -> _Track:
         track = self._events.get(name) or _Track()
